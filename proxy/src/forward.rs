@@ -1,0 +1,344 @@
+//! From a request to the head of its answer: attempts, deadlines, and when to try again.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, response};
+use http_body::Body;
+
+use crate::balance::Traits;
+use crate::error::Reason;
+use crate::headers::Outgoing;
+use crate::hold::Seeker;
+use crate::record::Record;
+use crate::request_body::{BodyError, RequestBody};
+use crate::stats::{Retry, UpstreamError};
+use crate::upstream::{Connection, Failure, Progress, Reply, ResponseBody, Stage, Watch, exchange};
+use crate::view::{Lease, LocalEndpoint, LocalSettings};
+use crate::worker::Worker;
+
+/// A request on its way upstream.
+#[derive(Debug)]
+pub(crate) struct Forward<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) parts: &'a Parts,
+    pub(crate) outgoing: Outgoing<'a>,
+    pub(crate) traits: Traits<'a>,
+    pub(crate) record: &'a mut Record,
+}
+
+/// The answer of an upstream, and the hold on the pool that gave it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) lease: Lease,
+    pub(crate) kind: Kind,
+}
+
+/// The two ways an exchange can go on behind its head.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A response with its body.
+    Response(response::Parts, ResponseBody<RequestBody>),
+    /// `101`: from here on a tunnel.
+    Switching(response::Parts, Box<Connection>),
+}
+
+/// Why there is no answer, and who was the last to fail.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) lease: Option<Lease>,
+}
+
+impl Forward<'_> {
+    /// Sends the request to endpoints of its service until one answers.
+    ///
+    /// Guarantee 3: what has not been sent may be sent again, whatever it is; what may have been
+    /// executed is sent again only if it is idempotent (RFC 9110 §9.2.2) and its body is untouched.
+    /// An endpoint that does not answer in time counts as failed, and another one is asked, once.
+    ///
+    /// # Errors
+    /// The reason of the last failure.
+    pub(crate) async fn send(
+        mut self,
+        mut seeker: Seeker,
+        first: Option<Lease>,
+        mut body: Option<RequestBody>,
+        interim: &mut dyn FnMut(StatusCode, &HeaderMap),
+    ) -> Result<Answer, Refusal> {
+        let service = Rc::clone(seeker.service());
+        service.earn_retry();
+        let mut next = first;
+        let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
+        let mut last = Reason::NoEndpoint;
+        let mut fresh_only = false;
+        let mut resends = Resends {
+            bodiless: body.as_ref().is_none_or(Body::is_end_stream),
+            ..Resends::default()
+        };
+        loop {
+            let lease = match next.take() {
+                Some(lease) => lease,
+                None => seeker
+                    .lease(&self.parts.method, &self.traits, &mut tried, last)
+                    .await
+                    .map_err(|reason| Refusal { reason, lease: None })?,
+            };
+            self.record.attempt(&lease);
+            let connection = match self.connect(&lease, fresh_only).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    self.record.failed(&lease, error);
+                    lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
+                    last = match error {
+                        UpstreamError::ConnectTimeout => Reason::ConnectTimeout,
+                        _ => Reason::ConnectFailed,
+                    };
+                    service.slot.retries.count(Retry::ConnectFailed);
+                    tried.push(Rc::clone(&lease.endpoint));
+                    resends.note_down();
+                    continue;
+                }
+            };
+            if resends.restart == Restart::Awaited {
+                // It is up, and it was all the time: the request is what it does not stand.
+                self.record.failed(&lease, UpstreamError::Closed);
+                return Err(Refusal { reason: Reason::UpstreamClosed, lease: Some(lease) });
+            }
+            let failure = match self.attempt(&lease, connection, &mut body, interim).await {
+                Ok(kind) => {
+                    lease.endpoint.endpoint.note_success();
+                    return Ok(Answer { lease, kind });
+                }
+                Err(failure) => failure,
+            };
+            tried.push(Rc::clone(&lease.endpoint));
+            resends.elsewhere = seeker.has_other(&tried);
+            let Some(retry) = self.judge(&lease, &service, &failure, &mut resends) else {
+                let reason = self.refuse(&lease, failure);
+                return Err(Refusal { reason, lease: Some(lease) });
+            };
+            service.slot.retries.count(retry);
+            resends.done +=
+                usize::from(matches!(failure, Trouble::Failure(Failure::Closed { .. })));
+            last = match retry {
+                Retry::Timeout => Reason::UpstreamTimeout,
+                Retry::Closed | Retry::ConnectFailed | Retry::Stale => Reason::UpstreamClosed,
+            };
+            if retry == Retry::Stale {
+                // The same endpoint is fine; only its old connection was not.
+                // It has not been sent, so it may also meet another table meanwhile.
+                fresh_only = true;
+                tried.pop();
+            }
+        }
+    }
+
+    /// An idle connection of this worker, or a new one.
+    async fn connect(
+        &self,
+        lease: &Lease,
+        fresh_only: bool,
+    ) -> Result<Box<Connection>, UpstreamError> {
+        let timers = &self.worker.timers;
+        if !fresh_only && let Some(idle) = lease.take_idle(timers.now()) {
+            return Ok(idle);
+        }
+        let endpoint = &lease.endpoint.endpoint;
+        let limit = lease.service.settings.timeouts.connect;
+        match timers.timeout(limit, Connection::connect(endpoint.address)).await {
+            Some(Ok(connection)) => Ok(connection),
+            Some(Err(error)) => {
+                tracing::debug!(endpoint = %endpoint.id, %error, "connect");
+                Err(UpstreamError::ConnectFailed)
+            }
+            None => Err(UpstreamError::ConnectTimeout),
+        }
+    }
+
+    /// One exchange on one connection, under its deadlines.
+    async fn attempt(
+        &mut self,
+        lease: &Lease,
+        connection: Box<Connection>,
+        body: &mut Option<RequestBody>,
+        interim: &mut dyn FnMut(StatusCode, &HeaderMap),
+    ) -> Result<Kind, Trouble> {
+        let limit = lease.service.settings.timeouts.response_header;
+        let progress = Progress::default();
+        let watch = Watch { progress: &progress, interim };
+        let mut exchange = pin!(exchange(connection, self.parts, &self.outgoing, body, watch));
+        let mut sleep = self.worker.timers.sleep(limit);
+        let mut seen = (Stage::Receiving, 0);
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
+                return Poll::Ready(outcome.map_err(Trouble::Failure));
+            }
+            if lease.is_hung_up() {
+                lease.note_forced();
+                return Poll::Ready(Err(Trouble::Drained));
+            }
+            // The clock of the answer runs while the upstream is the one to move: from the last byte
+            // it took. While the client is, the body keeps time itself.
+            let now = (progress.stage(), progress.written());
+            if now != seen || now.0 == Stage::Receiving {
+                seen = now;
+                sleep.reset(limit);
+            }
+            Pin::new(&mut sleep).poll(cx).map(|()| Err(Trouble::Timeout))
+        })
+        .await;
+        lease.pool.slot.bytes_up.add(progress.written());
+        Ok(match outcome? {
+            Reply::Response(parts, body) => Kind::Response(parts, body),
+            Reply::Switching(parts, connection) => Kind::Switching(parts, connection),
+        })
+    }
+
+    /// Whether the request may be sent again after a failure, and as what it counts.
+    ///
+    /// What may have been executed is sent again once for each endpoint of the pool at most: enough
+    /// to get past a stale connection and every bad endpoint, and no more, since the request itself
+    /// may be what kills them. Then only an app that has been down in between gets it once more: one
+    /// that is being stopped resets an old connection and then a new one.
+    fn judge(
+        &mut self,
+        lease: &Lease,
+        service: &LocalSettings,
+        failure: &Trouble,
+        resends: &mut Resends,
+    ) -> Option<Retry> {
+        match failure {
+            Trouble::Failure(Failure::Unsent(_)) => Some(Retry::Stale),
+            Trouble::Failure(Failure::Refused(_)) => {
+                self.record.failed(lease, UpstreamError::ConnectFailed);
+                lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
+                Some(Retry::ConnectFailed)
+            }
+            Trouble::Failure(Failure::Closed { reused, consumed: false, .. })
+                if self.parts.method.is_idempotent() =>
+            {
+                if resends.done >= lease.pool.endpoints.len() {
+                    return resends.await_restart().then_some(Retry::Closed);
+                }
+                if *reused {
+                    return Some(Retry::Stale);
+                }
+                lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
+                (resends.is_free() || service.spend_retry()).then_some(Retry::Closed)
+            }
+            Trouble::Timeout => {
+                lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
+                let again = self.parts.method.is_idempotent() && resends.after_timeout();
+                if again {
+                    self.record.failed(lease, UpstreamError::Timeout);
+                }
+                again.then_some(Retry::Timeout)
+            }
+            Trouble::Drained | Trouble::Failure(_) => None,
+        }
+    }
+
+    /// Counts a failure that nothing can be done about.
+    fn refuse(&mut self, lease: &Lease, failure: Trouble) -> Reason {
+        let endpoint = &lease.endpoint.endpoint.id;
+        let (error, reason) = match failure {
+            Trouble::Drained => return Reason::Drained,
+            Trouble::Timeout => (UpstreamError::Timeout, Reason::UpstreamTimeout),
+            Trouble::Failure(Failure::Downstream(error)) => return reason_of(&error),
+            Trouble::Failure(Failure::Malformed(rule)) => {
+                tracing::warn!(%endpoint, rule, "malformed answer");
+                (UpstreamError::Malformed, Reason::UpstreamMalformed)
+            }
+            Trouble::Failure(
+                failure @ (Failure::Closed { .. }
+                | Failure::Io(_)
+                | Failure::Refused(_)
+                | Failure::Unsent(_)),
+            ) => {
+                tracing::debug!(%endpoint, %failure, "no answer");
+                (UpstreamError::Closed, Reason::UpstreamClosed)
+            }
+        };
+        self.record.failed(lease, error);
+        reason
+    }
+}
+
+/// How often one request may still be sent again without drawing on the budget of its service.
+#[derive(Debug, Default)]
+struct Resends {
+    /// Whether there is no body that a failed attempt could have used up.
+    bodiless: bool,
+    /// Whether an endpoint is left that has not had this request.
+    elsewhere: bool,
+    /// Those so far of what may have been executed.
+    done: usize,
+    restart: Restart,
+    free: usize,
+    timed_out: bool,
+}
+
+impl Resends {
+    /// While another endpoint lives, one that fails is no reason for an error. The budget is for
+    /// those that keep asking the same ones.
+    fn is_free(&mut self) -> bool {
+        self.free += 1;
+        self.elsewhere && self.free <= FREE_RESENDS
+    }
+
+    /// Every endpoint has had the request: whether to wait for one to go down and come back.
+    fn await_restart(&mut self) -> bool {
+        let first = self.restart == Restart::Unseen;
+        if first {
+            self.restart = Restart::Awaited;
+        }
+        first
+    }
+
+    /// An endpoint takes no connections.
+    fn note_down(&mut self) {
+        if self.restart == Restart::Awaited {
+            self.restart = Restart::Seen;
+        }
+    }
+
+    /// Once, for a client has waited for long by then.
+    fn after_timeout(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.timed_out, true);
+        first && self.elsewhere && self.bodiless
+    }
+}
+
+const FREE_RESENDS: usize = 2;
+
+/// What is known of the app behind endpoints that all have failed a request.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Restart {
+    /// Nothing: not all have had it.
+    #[default]
+    Unseen,
+    /// If it is down now, what comes up is a new one.
+    Awaited,
+    /// It was down.
+    Seen,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug)]
+enum Trouble {
+    Drained,
+    Failure(Failure<BodyError>),
+    Timeout,
+}
+
+fn reason_of(error: &BodyError) -> Reason {
+    match error {
+        BodyError::TooLarge => Reason::BodyTooLarge,
+        BodyError::Idle | BodyError::TooSlow => Reason::BodyTimeout,
+        BodyError::Client(_) => Reason::ClientBody,
+    }
+}

@@ -1,0 +1,132 @@
+//! The hall: one request from its head to the head of its answer.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, Response, response};
+use hyper::body::{Body as _, Incoming};
+
+use crate::answer::{refuse, reject};
+use crate::balance::Traits;
+use crate::body::Body;
+use crate::client::Client;
+use crate::error::Reason;
+use crate::forward::{Answer, Forward, Kind, Refusal};
+use crate::forwarded::Origin;
+use crate::headers::Outgoing;
+use crate::hold::Seeker;
+use crate::log_line::LogLine;
+use crate::record::Record;
+use crate::request_body::RequestBody;
+use crate::tunnel::Tunnel;
+use crate::upstream::ResponseBody;
+use crate::validate::validate;
+use crate::view::Lease;
+
+/// Answers one request. Never fails: what goes wrong becomes an answer, or an aborted body.
+///
+/// # Cancel safety
+/// Dropping the future closes the upstream connection in use and counts the request as a client that
+/// went away.
+pub(crate) async fn handle(client: &Rc<Client>, request: Request<Incoming>) -> Response<Body> {
+    let worker = &client.worker;
+    let (parts, incoming) = request.into_parts();
+    let view = worker.view();
+    let policy = Arc::clone(&view.table.policy);
+    let origin = Origin::new(&client.peer, &parts.headers, &policy.trusted_proxies, &worker.ids);
+    let mut record = Record::start(worker, || log_line(&parts, &origin));
+
+    let head = match validate(&parts, client.hidden(), &policy.limits) {
+        Ok(head) => head,
+        Err(rejection) => return reject(client, rejection, &mut record),
+    };
+    let Some((route, service)) = view.route(head.host.as_deref().unwrap_or_default(), head.path)
+    else {
+        worker.slot.no_route.add(1);
+        return refuse(Reason::NoRoute, None, &mut record);
+    };
+    let whole = &*head.target;
+    let target = route.strip(whole).unwrap_or(Cow::Borrowed(whole));
+    record.routed(&service.settings);
+    let body = match RequestBody::new(incoming, service.settings.settings.max_body, client) {
+        Ok(body) => body,
+        Err(reason) => return refuse(reason, None, &mut record),
+    };
+    let traits = Traits { client: origin.client, headers: &parts.headers, target: whole };
+    let mut seeker = Seeker::new(worker, &service.settings);
+    let first = seeker.first(&view, &parts.method, &traits);
+    // From here on the request knows its pool only: the view would hold on to every pool there is.
+    drop(view);
+
+    let settings = Arc::clone(&seeker.service().settings);
+    let forward = Forward {
+        worker,
+        parts: &parts,
+        outgoing: Outgoing {
+            target: &target,
+            host: settings.host.as_ref(),
+            origin: &origin,
+            upgrade: head.upgrade,
+            trusted: origin.is_trusted,
+        },
+        traits,
+        record: &mut record,
+    };
+    let mut interim = |status, headers: &_| _ = client.interim(status, headers);
+    match forward.send(seeker, first, body, &mut interim).await {
+        Ok(Answer { lease, kind: Kind::Response(head, body) }) => {
+            relay(client, head, body, lease, record)
+        }
+        Ok(Answer { lease, kind: Kind::Switching(head, connection) }) => {
+            record.answered(head.status, None);
+            client.switch(Tunnel::new(worker, connection, lease, record));
+            Response::from_parts(head, Body::own(""))
+        }
+        Err(Refusal { reason, lease }) => refuse(reason, lease.as_ref(), &mut record),
+    }
+}
+
+/// Passes an upstream's answer on.
+fn relay(
+    client: &Rc<Client>,
+    head: response::Parts,
+    body: ResponseBody<RequestBody>,
+    lease: Lease,
+    mut record: Record,
+) -> Response<Body> {
+    record.answered(head.status, None);
+    if is_stream(&body) {
+        lease.become_stream();
+    }
+    client.served_by(&lease);
+    Response::from_parts(head, Body::upstream(body, record, lease, &client.worker))
+}
+
+/// Whether an answer gets the deadline of streams: nobody knows its end, or it is long.
+fn is_stream(body: &ResponseBody<RequestBody>) -> bool {
+    let length = body.size_hint().exact(); // framing fields end in the codec
+    body.is_open_ended() || length.is_some_and(|bytes| bytes >= LONG_BODY_BYTES)
+}
+
+/// A body that takes a while on any line: the deadline of requests is not meant for it.
+const LONG_BODY_BYTES: u64 = 1 << 20;
+
+fn log_line(parts: &Parts, origin: &Origin) -> LogLine {
+    let host = parts.headers.get(http::header::HOST).map(|host| host.as_bytes());
+    LogLine {
+        request_id: origin.request_id.as_str().to_owned(),
+        client: origin.client,
+        method: parts.method.clone(),
+        host: String::from_utf8_lossy(host.unwrap_or_default()).into_owned(),
+        path: parts.uri.path_and_query().map_or("", |target| target.as_str()).to_owned(),
+        service: None,
+        color: None,
+        endpoint: None,
+        attempts: 0,
+        upstream_started: None,
+        upstream_time: None,
+        reason: None,
+    }
+}

@@ -1,0 +1,76 @@
+//! The data plane of Cutover: it accepts clients, routes their requests, and forwards them to the
+//! pool that serves. It has never heard of Docker, files or a command line; all it knows comes in
+//! sockets and tables.
+//!
+//! # The way of a request
+//!
+//! `listener` accepts, holding a permit → `conn` drives hyper over `io`, keeps the deadlines →
+//! `handle`, the hall: `validate` what the parser let pass, find the `route`, take a lease on an
+//! endpoint (`balance`, or `hold` until there is one) → `forward` it over a connection of
+//! `upstream` → a response whose `body` owns the lease and the `record` → on the last byte the
+//! request is counted, then the lease goes.
+//!
+//! Each worker is a thread with a runtime of its own (`worker`), its own listening sockets, idle
+//! upstream connections and counters. On the way of a request nothing is shared between workers but
+//! the pointer to the live table, which is loaded once.
+//!
+//! # Ownership is the drain
+//!
+//! Applying a table is one pointer store ([`Handle::apply`]). A pool lives as long as the live
+//! table, a worker's view of it (`view`), or a lease holds on to it; after a store every worker is
+//! woken and lets go of its old view, so a retired pool is gone with its last lease. No counter
+//! decides anything: the gauges in a [`Snapshot`](table::Snapshot) are for eyes only.
+//!
+//! # Cancel safety
+//!
+//! Everything below `conn` runs in the connection's task: when the client goes away, the request's
+//! future is dropped, its upstream connection closes, and its lease ends.
+//!
+//! # Layout
+//!
+//! From the door to the cellar; a module uses only what stands below it, and a test sees to that.
+#![forbid(unsafe_code)]
+
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
+mod serve_link;
+mod proxy;
+mod process;
+mod listener;
+mod conn;
+mod io;
+mod handle;
+mod forward;
+mod hold;
+mod answer;
+mod body;
+mod request_body;
+mod client;
+mod tunnel;
+mod upgrade;
+mod record;
+mod log_line;
+mod worker;
+mod limits;
+mod access_log;
+mod balance;
+mod view;
+mod live;
+mod pool;
+mod route;
+mod upstream;
+mod headers;
+mod forwarded;
+mod validate;
+mod reject;
+mod error;
+mod stats;
+mod timer;
+pub mod link;
+pub mod table;
+
+pub use self::access_log::Target;
+pub use self::live::{RouteError, TableError};
+pub use self::process::stats as process_stats;
+pub use self::proxy::{Applied, Handle, Listener, Proxy, Settings};
+pub use self::serve_link::serve_link;

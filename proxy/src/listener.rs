@@ -1,0 +1,149 @@
+//! Accepting connections.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::client::Client;
+use crate::conn;
+use crate::limits::Permit;
+use crate::reject::Rejection;
+use crate::timer::TICK;
+use crate::worker::{Phase, Worker};
+
+/// Accepts the connections of one listening socket, from the first table until the worker drains.
+///
+/// `index` is the listener's place in the metrics. No connection is accepted while there is no room:
+/// what is over the limit waits in the kernel's queue, which is bounded.
+pub(crate) async fn serve(worker: Rc<Worker>, index: usize, socket: StdListener) {
+    let listener = match socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listening socket cannot be used");
+            return;
+        }
+    };
+    worker.reached(Phase::Serving).await;
+    let mut accepting = Accepting { worker: Rc::clone(&worker), listener, quiet_until: 0 };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = worker.reached(Phase::Draining) => return,
+            accepted = accepting.next() => accepted,
+        };
+        let (socket, address, permit) = accepted;
+        let open = Open::new(&worker, index, permit);
+        let client = Client::new(Rc::clone(&worker), address);
+        tokio::task::spawn_local(async move {
+            conn::serve(client, socket).await;
+            drop(open);
+        });
+    }
+}
+
+struct Accepting {
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    /// The tick before which nothing is logged again.
+    quiet_until: u64,
+}
+
+impl Accepting {
+    /// The next connection that may stay.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may close one connection that has not been read from.
+    async fn next(&mut self) -> (TcpStream, SocketAddr, Permit) {
+        loop {
+            if !self.worker.shared.limiter.has_room() {
+                self.wait_for_room().await;
+                continue;
+            }
+            let (socket, address) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                // The client was gone before we came; there may be more behind it.
+                Err(error) if is_of_one_connection(&error) => continue,
+                // No descriptors or memory: the queue would be readable at once again.
+                Err(error) => {
+                    self.log("accepting failed", Some(&error));
+                    self.worker.timers.sleep(TICK).await;
+                    continue;
+                }
+            };
+            // The last room may have gone to another worker meanwhile.
+            let mut permit = loop {
+                match self.worker.shared.limiter.admit() {
+                    Some(permit) => break permit,
+                    None => self.wait_for_room().await,
+                }
+            };
+            let ip = address.ip().to_canonical();
+            let view = self.worker.view();
+            let trusted = view.table.policy.trusted_proxies.iter().any(|net| net.contains(&ip));
+            if trusted || permit.charge(ip) {
+                return (socket, address, permit);
+            }
+            self.worker.slot.rejections.count(Rejection::ConnectionLimit);
+            conn::turn_away(&socket, Rejection::ConnectionLimit);
+        }
+    }
+
+    async fn wait_for_room(&mut self) {
+        self.log("the connection limit is reached", None);
+        self.worker.timers.sleep(TICK).await;
+    }
+
+    /// At most one line per second, however long the trouble lasts.
+    fn log(&mut self, what: &str, error: Option<&io::Error>) {
+        let now = self.worker.timers.now();
+        if now >= self.quiet_until {
+            self.quiet_until = now + QUIET_TICKS;
+            tracing::warn!(error = error.map(tracing::field::display), "{what}");
+        }
+    }
+}
+
+/// Counts an open connection for as long as it lives.
+struct Open {
+    worker: Rc<Worker>,
+    index: usize,
+    _permit: Permit,
+}
+
+impl Open {
+    fn new(worker: &Rc<Worker>, index: usize, permit: Permit) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        if let Some(gauge) = worker.slot.connections.get(index) {
+            gauge.add(1);
+        }
+        Self { worker: Rc::clone(worker), index, _permit: permit }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // Of a tunnel, say: what happens while HTTP is spoken is caught and counted in `conn`.
+        if std::thread::panicking() {
+            self.worker.slot.panics.add(1);
+        }
+        self.worker.connections.set(self.worker.connections.get() - 1);
+        if let Some(gauge) = self.worker.slot.connections.get(self.index) {
+            gauge.sub(1);
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
+/// One second.
+const QUIET_TICKS: u64 = 10;

@@ -1,0 +1,251 @@
+//! One worker: a thread with a current-thread runtime that owns everything its requests touch.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc};
+
+use crate::access_log;
+use crate::balance::Dice;
+use crate::error::Reason;
+use crate::forwarded::RequestIds;
+use crate::limits::Limiter;
+use crate::live::Table;
+use crate::reject::Rejection;
+use crate::stats::{Counter, Counts, Registry};
+use crate::table::Snapshot;
+use crate::timer::{TICK, Timers};
+use crate::view::View;
+
+/// What all workers share. A request touches none of it but the table pointer.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) table: ArcSwap<Table>,
+    pub(crate) registry: Registry,
+    pub(crate) access_log: access_log::Sender,
+    pub(crate) started: Instant,
+    pub(crate) trim: Option<fn()>,
+    pub(crate) slots: Vec<Arc<WorkerSlot>>,
+    pub(crate) limiter: Arc<Limiter>,
+    /// The listeners, in the order of their gauges.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+impl Shared {
+    /// Open client connections by listener.
+    pub(crate) fn connections(&self) -> BTreeMap<String, u64> {
+        let open = |index| self.slots.iter().filter_map(move |slot| slot.connections.get(index));
+        let addresses = self.addresses.iter().enumerate();
+        addresses
+            .map(|(index, address)| (address.to_string(), open(index).map(Counter::value).sum()))
+            .collect()
+    }
+}
+
+/// One worker's figures that belong to no service.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerSlot {
+    pub(crate) panics: Counter,
+    pub(crate) access_log_dropped: Counter,
+    pub(crate) no_route: Counter,
+    pub(crate) rejections: Counts<Rejection>,
+    /// Open client connections, by listener.
+    pub(crate) connections: Box<[Counter]>,
+}
+
+impl WorkerSlot {
+    /// Zeros, with a gauge for each listener.
+    pub(crate) fn new(listeners: usize) -> Self {
+        let connections = (0..listeners).map(|_| Counter::default()).collect();
+        Self { connections, ..Self::default() }
+    }
+
+    /// Adds these figures to those of the other workers.
+    pub(crate) fn add_to(&self, snapshot: &mut Snapshot) {
+        snapshot.panics += self.panics.value();
+        snapshot.access_log_dropped += self.access_log_dropped.value();
+        self.rejections.add_to(&mut snapshot.rejected);
+        let no_route = self.no_route.value();
+        if no_route > 0 {
+            *snapshot.rejected.entry(Reason::NoRoute.as_str().to_owned()).or_default() += no_route;
+        }
+    }
+}
+
+/// What the main thread tells a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Nudge {
+    /// Retired pools have been hung up.
+    Hangup,
+    /// Finish what is in flight.
+    Shutdown,
+    /// There is a new table.
+    Table,
+}
+
+/// How far a worker's life has come.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Phase {
+    /// No table yet: nobody is let in.
+    Starting,
+    /// Serving.
+    Serving,
+    /// Connections close after their present request; new ones are still taken.
+    LameDuck,
+    /// No new connections; what is open finishes.
+    Draining,
+}
+
+/// One worker's state, behind an `Rc` that every task of the thread shares.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) dice: Dice,
+    pub(crate) ids: RequestIds,
+    pub(crate) slot: Arc<WorkerSlot>,
+    /// Woken when the view or the phase has changed.
+    pub(crate) changed: Notify,
+    /// Open client connections; each connection's guard counts itself.
+    pub(crate) connections: Cell<usize>,
+    /// Set when a connection has given up its memory, for the next trim.
+    pub(crate) has_freed: Cell<bool>,
+    view: RefCell<Rc<View>>,
+    phase: Cell<Phase>,
+}
+
+impl Worker {
+    /// A worker that has seen no table.
+    pub(crate) fn new(id: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let table = shared.table.load_full();
+        let seed = Instant::now().duration_since(shared.started).as_nanos() as u64;
+        Rc::new(Self {
+            id,
+            timers: Rc::default(),
+            dice: Dice::new(seed ^ (id as u64) << 32 ^ u64::from(std::process::id())),
+            ids: RequestIds::new(),
+            slot: shared.slots.get(id).cloned().unwrap_or_default(),
+            changed: Notify::new(),
+            connections: Cell::new(0),
+            has_freed: Cell::new(false),
+            view: RefCell::new(Rc::new(View::new(table, None, id))),
+            phase: Cell::new(Phase::Starting),
+            shared,
+        })
+    }
+
+    /// The view of the live table: the one load of the table that a request makes.
+    ///
+    /// Do not hold on to it across an await; see [`View`].
+    pub(crate) fn view(&self) -> Rc<View> {
+        let live = self.shared.table.load();
+        let view = self.view.borrow();
+        if Arc::ptr_eq(&live, &view.table) {
+            return Rc::clone(&view);
+        }
+        drop(view);
+        self.renew(Arc::clone(&live))
+    }
+
+    #[cold]
+    fn renew(&self, table: Arc<Table>) -> Rc<View> {
+        let view = {
+            let old = self.view.borrow();
+            Rc::new(View::new(table, Some(&old), self.id))
+        };
+        let old = self.view.replace(Rc::clone(&view));
+        drop(old);
+        self.changed.notify_waiters();
+        view
+    }
+
+    /// Time since the proxy started: the clock of ejections.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// How far this worker's life has come.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Waits until the worker has come at least as far as `phase`.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn reached(&self, phase: Phase) {
+        while self.phase.get() < phase {
+            self.changed.notified().await;
+        }
+    }
+
+    /// Carries out nudges until shutdown; `grace` is the longest it then waits for connections.
+    pub(crate) async fn run(
+        self: &Rc<Self>,
+        mut nudges: mpsc::UnboundedReceiver<Nudge>,
+        grace: Duration,
+    ) {
+        let ticker = tokio::task::spawn_local(tick(Rc::clone(self)));
+        loop {
+            match nudges.recv().await {
+                Some(Nudge::Table) => {
+                    self.view();
+                    self.advance(Phase::Serving);
+                }
+                Some(Nudge::Hangup) => self.timers.wake_all(),
+                Some(Nudge::Shutdown) | None => break,
+            }
+        }
+        self.finish(grace).await;
+        ticker.abort();
+    }
+
+    /// A short lame duck, so that who is just connecting still gets an answer; then the rest.
+    async fn finish(&self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        self.advance(Phase::LameDuck);
+        self.timers.wake_all();
+        tokio::time::sleep(LAME_DUCK.min(grace / 4)).await;
+        self.advance(Phase::Draining);
+        self.timers.wake_all();
+        while self.connections.get() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(TICK / 4).await;
+        }
+    }
+
+    fn advance(&self, phase: Phase) {
+        if self.phase.get() < phase {
+            self.phase.set(phase);
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+/// How long a worker that shuts down still takes new connections.
+const LAME_DUCK: Duration = Duration::from_millis(500);
+
+async fn tick(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        worker.timers.tick();
+        if worker.timers.now().is_multiple_of(SWEEP_TICKS) {
+            worker.view().sweep(worker.timers.now());
+            if worker.has_freed.take()
+                && let Some(trim) = worker.shared.trim
+            {
+                trim();
+            }
+        }
+    }
+}
+
+/// What is done once a second: idle upstream connections, freed memory.
+const SWEEP_TICKS: u64 = 10;

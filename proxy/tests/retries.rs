@@ -1,0 +1,265 @@
+//! When a request is sent again, and when it must not be.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{Client, Edge, Then, Upstream, dead_address, eventually, ok};
+use cutover_proxy::table::{Balance, HashKey};
+
+#[test]
+fn a_stale_pooled_connection_never_shows_for_a_request_that_is_safe_to_resend() {
+    // Each connection serves one request and closes without saying so.
+    let upstream = Upstream::scripted(|_| Then::Close(ok("once")));
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let mut client = edge.connect();
+    for _ in 0..200 {
+        assert_eq!(client.get("/").text(), "once");
+    }
+    assert!(upstream.requests() >= 200);
+}
+
+#[test]
+fn a_connection_closed_under_the_second_request_is_replaced() {
+    // Reads the second request on a connection, then closes unanswered: the worst moment.
+    let upstream = Upstream::scripted({
+        let served = AtomicUsize::new(0);
+        move |_| {
+            if served.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+                Then::Answer(ok("fresh"))
+            } else {
+                Then::Close(Vec::new())
+            }
+        }
+    });
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let mut client = edge.connect();
+    for _ in 0..50 {
+        assert_eq!(client.get("/").text(), "fresh");
+    }
+    let retries = edge.snapshot().services[0].retries.clone();
+    assert!(retries.get("stale").is_some_and(|count| *count >= 40), "{retries:?}");
+}
+
+#[test]
+fn a_post_that_may_have_been_executed_is_never_sent_twice() {
+    let upstream = Upstream::scripted(|_| Then::Close(Vec::new()));
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let response = edge.connect().post("/", b"pay");
+    assert_eq!((response.status, response.reason()), (502, "upstream_closed"));
+    assert_eq!(upstream.requests(), 1);
+}
+
+#[test]
+fn a_get_on_a_fresh_connection_is_tried_on_another_endpoint() {
+    let bad = Upstream::scripted(|_| Then::Close(Vec::new()));
+    let good = Upstream::saying("good");
+    let mut edge = Edge::in_front_of(&[bad.address, good.address]);
+    edge.service().balance = Balance::First;
+    edge.apply();
+    for _ in 0..5 {
+        assert_eq!(edge.get("/").text(), "good");
+    }
+}
+
+#[test]
+fn a_refused_connection_costs_nothing_while_another_endpoint_lives() {
+    let good = Upstream::saying("good");
+    let edge = Edge::in_front_of(&[dead_address(), good.address]);
+    for _ in 0..20 {
+        assert_eq!(edge.get("/").text(), "good");
+        assert_eq!(edge.connect().post("/", b"x").text(), "good");
+    }
+    let ejected = |edge: &Edge| {
+        let pools = edge.snapshot().pools;
+        pools[0].endpoints.iter().map(|endpoint| endpoint.ejected).collect::<Vec<_>>()
+    };
+    assert_eq!(ejected(&edge), [true, false], "the dead one is left out after three failures");
+}
+
+#[test]
+fn restarting_a_lone_container_costs_latency_not_errors() {
+    let address = dead_address();
+    let edge = Edge::in_front_of(&[address]);
+    let proxy = edge.address;
+    let request = thread::spawn(move || {
+        Client::new(std::net::TcpStream::connect(proxy).unwrap()).post("/", b"order")
+    });
+    eventually("the request waits", || edge.snapshot().services[0].waiting == 1);
+    let _upstream = Upstream::on(TcpListener::bind(address).unwrap(), |_| Then::Answer(ok("back")));
+    assert_eq!(request.join().unwrap().text(), "back");
+}
+
+#[test]
+fn an_endpoint_that_never_comes_back_is_a_503_in_time() {
+    let mut edge = Edge::in_front_of(&[dead_address()]);
+    edge.service().timeouts.hold = Duration::from_millis(300);
+    edge.apply();
+    let response = edge.get("/");
+    assert_eq!((response.status, response.reason()), (503, "connect_failed"));
+    assert_eq!(response.header("retry-after"), Some("1"));
+}
+
+#[test]
+fn an_upstream_that_hangs_is_a_504_in_time() {
+    let release = Arc::new(AtomicUsize::new(0));
+    let upstream = Upstream::scripted({
+        let release = Arc::clone(&release);
+        move |_| {
+            let release = Arc::clone(&release);
+            Then::Take(Box::new(move |_| {
+                eventually("the client has its answer", || release.load(Ordering::SeqCst) > 0);
+            }))
+        }
+    });
+    let mut edge = Edge::in_front_of(&[upstream.address]);
+    edge.service().timeouts.response_header = Duration::from_millis(300);
+    edge.apply();
+    let response = edge.get("/");
+    assert_eq!((response.status, response.reason()), (504, "upstream_timeout"));
+    release.store(1, Ordering::SeqCst);
+}
+
+#[test]
+fn a_get_that_one_endpoint_leaves_unanswered_is_asked_of_another() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = Upstream::saying("good");
+    let mut edge = Edge::in_front_of(&[silent.local_addr().unwrap(), good.address]);
+    edge.service().balance = Balance::First;
+    edge.service().timeouts.response_header = Duration::from_millis(300);
+    edge.apply();
+    let response = edge.connect().post("/", b"pay");
+    assert_eq!((response.status, response.reason()), (504, "upstream_timeout"));
+    assert_eq!(good.requests(), 0, "what may have been executed is not sent twice");
+    assert_eq!(edge.get("/").text(), "good");
+    assert_eq!(edge.snapshot().services[0].retries.get("timeout"), Some(&1));
+    edge.get("/");
+    let left_out = |edge: &Edge| edge.snapshot().pools[0].endpoints[0].ejected;
+    assert!(left_out(&edge), "three in a row, and it is left out");
+}
+
+#[test]
+fn no_get_fails_for_want_of_budget_while_another_endpoint_lives() {
+    let bad = Upstream::scripted(|_| Then::Close(Vec::new()));
+    let good = Upstream::saying("good");
+    let mut edge = Edge::in_front_of(&[bad.address, good.address]);
+    edge.service().balance = Balance::First;
+    edge.apply();
+    // More at once than the budget has retries, so that no ejection helps any of them.
+    let mut clients: Vec<_> = (0..100).map(|_| edge.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().unwrap().text(), "good");
+    }
+}
+
+#[test]
+fn a_truncated_answer_is_never_a_clean_end() {
+    let upstream = Upstream::scripted(|_| {
+        Then::Take(Box::new(|stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
+        }))
+    });
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let mut client = edge.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.response().is_err());
+    let errors = || edge.snapshot().services[0].colors[0].upstream_errors.clone();
+    eventually("it is counted", || errors().get("truncated") == Some(&1));
+}
+
+#[test]
+fn equal_keys_meet_the_same_endpoint() {
+    let upstreams = ["one", "two", "three"].map(Upstream::saying);
+    let addresses: Vec<_> = upstreams.iter().map(|upstream| upstream.address).collect();
+    let mut edge = Edge::in_front_of(&addresses);
+    edge.service().balance = Balance::Hash(HashKey::Uri);
+    edge.apply();
+    let mut seen = std::collections::BTreeSet::new();
+    for key in 0..50 {
+        let path = format!("/{key}");
+        let first = edge.get(&path).text();
+        for _ in 0..3 {
+            assert_eq!(edge.get(&path).text(), first);
+        }
+        seen.insert(first);
+    }
+    assert_eq!(seen.len(), 3, "fifty keys reach all three");
+}
+
+#[test]
+fn round_robin_takes_turns() {
+    let upstreams = ["one", "two"].map(Upstream::saying);
+    let addresses: Vec<_> = upstreams.iter().map(|upstream| upstream.address).collect();
+    let edge = Edge::in_front_of(&addresses);
+    let mut client = edge.connect();
+    let answers: Vec<_> = (0..10).map(|_| client.get("/").text()).collect();
+    assert!(answers.windows(2).all(|pair| pair[0] != pair[1]), "{answers:?}");
+}
+
+#[test]
+fn a_request_that_kills_every_connection_is_sent_twice_at_most() {
+    let upstream = Upstream::scripted(|seen| match seen.path() {
+        "/warm" => Then::Answer(ok("warm")),
+        _ => Then::Close(Vec::new()),
+    });
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let mut client = edge.connect();
+    assert_eq!(client.get("/warm").text(), "warm");
+    let response = client.get("/poison");
+    assert_eq!((response.status, response.reason()), (502, "upstream_closed"));
+    assert_eq!(upstream.requests(), 3, "warm, a stale connection, a new one");
+}
+
+#[test]
+fn an_app_that_resets_an_old_connection_and_a_new_one_while_it_goes_down_shows_no_error() {
+    let upstream = Upstream::scripted({
+        let seen = AtomicUsize::new(0);
+        move |_| match seen.fetch_add(1, Ordering::SeqCst) {
+            0 => Then::Answer(ok("up")),
+            _ => Then::Close(Vec::new()),
+        }
+    });
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let mut client = edge.connect();
+    assert_eq!(client.get("/").text(), "up");
+    let request = thread::spawn(move || client.get("/"));
+    eventually("both connections have been reset", || upstream.requests() == 3);
+    let address = upstream.address;
+    drop(upstream);
+    let refused = || {
+        edge.snapshot().services[0].retries.get("connect_failed").is_some_and(|count| *count > 0)
+    };
+    eventually("it is seen to be down", refused);
+    let again = TcpListener::bind(address).unwrap();
+    let _upstream = Upstream::on(again, |_| Then::Answer(ok("new")));
+    assert_eq!(request.join().unwrap().text(), "new");
+}
+
+#[test]
+fn without_load_the_load_balances_take_turns_by_weight() {
+    let upstreams = ["one", "two"].map(Upstream::saying);
+    let addresses: Vec<_> = upstreams.iter().map(|upstream| upstream.address).collect();
+    let mut edge = Edge::in_front_of(&addresses);
+    for balance in [Balance::LeastConn, Balance::P2c] {
+        let before = upstreams.each_ref().map(Upstream::requests);
+        edge.service().balance = balance;
+        edge.service().pools[0].endpoints[1].weight = 3;
+        edge.apply();
+        let mut client = edge.connect();
+        for _ in 0..400 {
+            client.get("/");
+        }
+        let after = upstreams.each_ref().map(Upstream::requests);
+        let (light, heavy) = (after[0] - before[0], after[1] - before[1]);
+        assert!(light > 40 && heavy > 2 * light, "1 to 3: {light} to {heavy}");
+    }
+}
