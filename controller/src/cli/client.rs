@@ -1,0 +1,174 @@
+//! The client's end of the control socket: HTTP/1.1 over a Unix socket, as `curl` would do it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::failure::{ErrorBody, Failure};
+
+/// How long an answer that is not a stream may take: a flip probes first.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// A Cutover to talk to.
+#[derive(Debug)]
+pub(super) struct Client {
+    socket: PathBuf,
+    /// Whether stdout is for one JSON document.
+    pub(super) json: bool,
+}
+
+/// A document, as it came and as it is understood.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) text: String,
+    pub(super) value: Value,
+}
+
+impl Client {
+    pub(super) fn new(socket: PathBuf, json: bool) -> Self {
+        Self { socket, json }
+    }
+
+    /// Asks for a document.
+    pub(super) async fn document(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Document, Failure> {
+        let answer = async {
+            let body = self.ask(method, path, body).await?;
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| broken(&error))?.to_bytes();
+            let value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+            Ok(Document { text: String::from_utf8_lossy(&body).trim_end().to_owned(), value })
+        };
+        timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+            Err(Failure::Other {
+                message: format!("no answer within {} s", PATIENCE.as_secs()),
+                hint: Some("what was asked for may still happen: see `cutover status`".to_owned()),
+            })
+        })
+    }
+
+    /// Asks for JSON lines.
+    pub(super) async fn lines(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Lines, Failure> {
+        Ok(Lines { body: self.ask(method, path, body).await?, rest: VecDeque::new() })
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Incoming, Failure> {
+        let stream = UnixStream::connect(&self.socket).await;
+        let stream = stream.map_err(|error| Failure::no_server(&self.socket, &error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broken(&error))?;
+        // It ends with the answer; what goes wrong shows there.
+        drop(tokio::spawn(connection));
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "cutover")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(bytes)))
+            .map_err(Failure::other)?;
+        let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        match answer.status() {
+            status if status.is_success() => Ok(answer.into_body()),
+            status => Err(refusal(status, answer.into_body()).await),
+        }
+    }
+}
+
+/// A stream of JSON lines.
+#[derive(Debug)]
+pub(super) struct Lines {
+    body: Incoming,
+    rest: VecDeque<u8>,
+}
+
+impl Lines {
+    /// The next line; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Document>, Failure> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                return document(&line).map(Some);
+            }
+            if self.rest.len() > MAX_ANSWER_BYTES {
+                return Err(Failure::other("a line of the answer is too long"));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.rest.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => return Err(broken(&error)),
+                None if self.rest.iter().all(u8::is_ascii_whitespace) => return Ok(None),
+                None => {
+                    let line: Vec<u8> = self.rest.drain(..).collect();
+                    return document(&line).map(Some);
+                }
+            }
+        }
+    }
+}
+
+fn document(line: &[u8]) -> Result<Document, Failure> {
+    let value = serde_json::from_slice(line).map_err(|error| broken(&error))?;
+    Ok(Document { text: String::from_utf8_lossy(line).trim_end().to_owned(), value })
+}
+
+async fn refusal(status: StatusCode, body: Incoming) -> Failure {
+    #[derive(Deserialize)]
+    struct Body {
+        error: ErrorBody,
+    }
+    let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+    let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
+    match serde_json::from_slice::<Body>(&bytes) {
+        Ok(body) => Failure::Answered(body.error),
+        Err(_) => Failure::Other {
+            message: format!("unexpected answer: {status}"),
+            hint: Some("is this the control socket of a Cutover?".to_owned()),
+        },
+    }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Other {
+        message: format!("the connection to Cutover broke: {error}"),
+        hint: Some("what was asked for may still happen: see `cutover status`".to_owned()),
+    }
+}
+
+/// A name as one segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    let encode = |b: u8| match plain(b) {
+        true => char::from(b).to_string(),
+        false => format!("%{b:02X}"),
+    };
+    name.bytes().map(encode).collect()
+}

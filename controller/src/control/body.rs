@@ -1,0 +1,34 @@
+//! A request's JSON body, bounded in size and time.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::error::Error;
+
+/// A JSON body. No body at all is the default of its type's fields: `{}`.
+#[derive(Debug)]
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let bytes = timeout(READ, Bytes::from_request(request, state)).await;
+        let bytes = bytes.map_err(|_| Error::BadRequest("the body did not come in time".into()))?;
+        let bytes = bytes.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+            _ => Error::BadRequest(rejection.body_text()),
+        })?;
+        let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
+        let parsed = serde_json::from_slice(text);
+        parsed.map(Self).map_err(|error| Error::BadRequest(format!("the body: {error}")))
+    }
+}
+
+/// For a body to arrive.
+const READ: Duration = Duration::from_secs(10);

@@ -1,0 +1,232 @@
+//! Containers in: from labels and the engine's events to endpoints.
+//!
+//! One task looks at the engine and tells the controller; everyone else asks it to look again. What
+//! it makes of what it sees is in [`survey`], without I/O.
+
+mod home;
+pub(crate) mod survey;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use cutover_proxy::table::ServiceName;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+pub(crate) use self::home::Home;
+use self::survey::{Known, Survey};
+use crate::containers::{Change, Container, ContainerId, Containers, Signal};
+use crate::controller::Controller;
+use crate::error::Error;
+
+/// Asks the task that looks at the engine. Clones ask the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Discovery {
+    ask: mpsc::Sender<oneshot::Sender<Result<Vec<Container>, String>>>,
+}
+
+impl Discovery {
+    /// Starts to look; ends with the last handle.
+    ///
+    /// Needs a tokio runtime.
+    #[must_use]
+    pub(crate) fn start(controller: Controller, containers: Containers) -> Self {
+        let (ask, asked) = mpsc::channel(16);
+        let scout = Scout {
+            controller,
+            containers,
+            seen: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            doomed: BTreeMap::new(),
+            home: None,
+            left_out: BTreeSet::new(),
+        };
+        tokio::spawn(scout.run(asked));
+        Self { ask }
+    }
+
+    /// Looks at every container now, tells the controller, and answers what there is.
+    ///
+    /// # Errors
+    /// [`Error::DockerUnavailable`].
+    pub(crate) async fn look(&self) -> Result<Vec<Container>, Error> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || Error::DockerUnavailable("discovery has ended".into());
+        self.ask.send(answer).await.map_err(|_| gone())?;
+        let looked = answered.await.map_err(|_| gone())?;
+        looked.map_err(Error::DockerUnavailable)
+    }
+}
+
+/// The task.
+struct Scout {
+    controller: Controller,
+    containers: Containers,
+    seen: BTreeMap<ContainerId, Container>,
+    /// Containers that were seen and are no more; an ID is never used again.
+    gone: BTreeSet<String>,
+    /// Told to end, and until when that is believed.
+    doomed: BTreeMap<ContainerId, Instant>,
+    home: Option<Home>,
+    left_out: BTreeSet<(String, String)>,
+}
+
+impl Scout {
+    async fn run(mut self, mut asked: mpsc::Receiver<oneshot::Sender<Looked>>) {
+        let mut changes = self.containers.changes();
+        let mut again: Option<Instant> = None;
+        loop {
+            let due = async {
+                match again {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                change = changes.next() => match change {
+                    Some(change) => {
+                        if self.note(change).await.is_err() {
+                            again = Some(Instant::now() + LOOK_AGAIN);
+                        }
+                    }
+                    None => return,
+                },
+                question = asked.recv() => match question {
+                    Some(answer) => {
+                        let looked = self.look().await.map_err(|error| error.to_string());
+                        let found = looked.map(|()| self.seen.values().cloned().collect());
+                        // Whoever asked may have gone.
+                        answer.send(found).ok();
+                    }
+                    None => return,
+                },
+                () = due => {
+                    again = self.look().await.is_err().then(|| Instant::now() + LOOK_AGAIN);
+                }
+            }
+        }
+    }
+
+    async fn note(&mut self, change: Change) -> Result<(), Error> {
+        match change {
+            Change::Everything => self.look().await,
+            // What was known may still be so, and whoever serves goes on.
+            Change::Gone(_) => Ok(()),
+            Change::Signal(id, signal) => {
+                self.signalled(id, signal).await;
+                Ok(())
+            }
+            Change::Started(id) => {
+                self.doomed.remove(&id);
+                self.look_at(id).await
+            }
+            Change::Container(id) => self.look_at(id).await,
+        }
+    }
+
+    /// A container that is told to end leaves the table before its process can have gone.
+    async fn signalled(&mut self, id: ContainerId, signal: Signal) {
+        let Some(container) = self.seen.get(&id) else {
+            return;
+        };
+        if !signal.ends(container.stop_signal.as_deref()) {
+            return;
+        }
+        info!(container = container.name, signal = signal.0, "leaves the table");
+        let until = Instant::now() + container.stop_grace + BELIEVED;
+        self.doomed.insert(id.clone(), until);
+        if let Err(error) = self.controller.remove_endpoint(id.as_str()).await {
+            warn!(%error, "an endpoint that is about to go is still in the table");
+        }
+    }
+
+    async fn look_at(&mut self, id: ContainerId) -> Result<(), Error> {
+        let found = self.containers.inspect(id.as_str()).await.map_err(unavailable)?;
+        let ours = |c: &Container| c.labels.keys().any(|k| k.starts_with(crate::labels::PREFIX));
+        match found.filter(ours) {
+            Some(container) => {
+                self.seen.insert(id, container);
+            }
+            None => {
+                if self.seen.remove(&id).is_none() {
+                    return Ok(());
+                }
+                self.gone.insert(id.0);
+            }
+        }
+        self.tell().await
+    }
+
+    async fn look(&mut self) -> Result<(), Error> {
+        let listed = self.containers.list().await.map_err(unavailable)?;
+        self.home = Some(Home::find(&self.containers).await);
+        let before = std::mem::take(&mut self.seen);
+        self.seen = listed.into_iter().map(|c| (c.id.clone(), c)).collect();
+        let gone = before.into_keys().filter(|id| !self.seen.contains_key(id));
+        self.gone.extend(gone.map(|id| id.0));
+        self.tell().await
+    }
+
+    /// Makes what is seen what the controller knows.
+    async fn tell(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        let seen = &self.seen;
+        self.doomed.retain(|id, until| *until > now && seen.contains_key(id));
+        let Survey { discovery, rosters } = self.survey();
+        for (service, roster) in rosters {
+            // A rollout may have noted a container of its own meanwhile: that stays.
+            let gone = &self.gone;
+            let note = |state: &mut crate::journal::ServiceState| {
+                state.roster.releases = roster.releases;
+                state.roster.current = roster.current;
+                state.roster.forget(gone);
+            };
+            let kept = self.controller.remember(&service, note).await;
+            if let Err(error) = kept {
+                warn!(%error, %service, "a restart will not know its containers");
+            }
+        }
+        let left_out: BTreeSet<_> = discovery
+            .left_out
+            .iter()
+            .map(|left| (left.container.clone(), left.reason.clone()))
+            .collect();
+        for (container, reason) in left_out.difference(&self.left_out) {
+            warn!(container, reason, "left out");
+        }
+        self.left_out = left_out;
+        match self.controller.set_containers(discovery).await {
+            // It goes out with the first table that a proxy takes.
+            Err(Error::ProxyUnavailable) => Ok(()),
+            told => told,
+        }
+    }
+
+    fn survey(&self) -> Survey {
+        let containers: Vec<_> = self.seen.values().cloned().collect();
+        let config = self.controller.config();
+        let known = Known {
+            services: &config.services,
+            home: self.home.as_ref().unwrap_or(&Home::Host),
+            doomed: self.doomed.keys().collect(),
+            of: &|service: &ServiceName| {
+                let state = self.controller.service_state(service);
+                let active = state.weights.map(crate::weights::Weights::active);
+                (state.roster, active)
+            },
+        };
+        survey::survey(&containers, &known)
+    }
+}
+
+type Looked = Result<Vec<Container>, String>;
+
+fn unavailable(error: crate::containers::DockerError) -> Error {
+    Error::DockerUnavailable(error.to_string())
+}
+
+/// Between two looks at an engine that does not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long after its grace a container that was told to end and did not is taken back.
+const BELIEVED: Duration = Duration::from_secs(5);

@@ -1,0 +1,48 @@
+//! Where we are: it decides by which address a container can be reached.
+
+use std::collections::BTreeSet;
+
+use crate::containers::Containers;
+
+/// Where Cutover runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Home {
+    /// In the host's network: every bridge can be reached.
+    Host,
+    /// In a container: only these networks can be reached.
+    Networks(BTreeSet<String>),
+}
+
+impl Home {
+    /// Finds out: a container's host name is its ID unless someone chose another, and its cgroup
+    /// and mounts name it too.
+    pub(crate) async fn find(containers: &Containers) -> Self {
+        for id in own_ids() {
+            let Ok(Some(own)) = containers.inspect(&id).await else {
+                continue;
+            };
+            return match own.foreign_network {
+                Some(_) => Self::Host,
+                None => Self::Networks(own.networks.into_keys().collect()),
+            };
+        }
+        Self::Host
+    }
+}
+
+fn own_ids() -> Vec<String> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let is_id = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut ids: Vec<String> = Vec::new();
+    for text in [read("/proc/self/cgroup"), read("/proc/self/mountinfo")] {
+        // Docker mounts /etc/hostname from …/containers/ID/hostname.
+        let words = text.split(['/', '-', '.', ' ', '\n']);
+        ids.extend(words.filter(|word| is_id(word)).map(str::to_owned));
+    }
+    ids.dedup();
+    let host = read("/etc/hostname").trim().to_owned();
+    if host.len() == 12 && host.bytes().all(|b| b.is_ascii_hexdigit()) {
+        ids.push(host);
+    }
+    ids
+}

@@ -1,0 +1,229 @@
+//! The task that owns the connection to the proxy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cutover_proxy::link::{AccessLog, FromProxy, ToProxy};
+use cutover_proxy::table::{Generation, TableSpec};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::wire::Wire;
+use super::{AccessLogTarget, Applied, Link};
+use crate::error::Error;
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
+#[derive(Debug)]
+pub(super) enum Question {
+    AccessLog(AccessLogTarget, Answer<()>),
+    Apply(Box<TableSpec>, Answer<Applied>),
+    Tell(ToProxy, Answer<FromProxy>),
+}
+
+/// The task behind an [`Edge`].
+pub(super) struct Client {
+    pub(super) path: PathBuf,
+    pub(super) inbox: mpsc::Receiver<Question>,
+    pub(super) link: watch::Sender<Link>,
+    /// The newest generation that anyone may have seen.
+    pub(super) last: Generation,
+    /// What every proxy is to serve, and who waits to hear that it does.
+    pub(super) table: Option<(TableSpec, Option<Answer<Applied>>)>,
+    pub(super) access_log: Option<AccessLogTarget>,
+}
+
+impl Client {
+    pub(super) async fn run(mut self) {
+        let mut pause = BACK_OFF_MIN;
+        loop {
+            let path = self.path.clone();
+            match self.meanwhile(meet(&path)).await {
+                None => return,
+                Some(Ok((mut wire, hello))) => {
+                    pause = BACK_OFF_MIN;
+                    info!(pid = hello.pid, version = hello.version, "proxy connected");
+                    let Err(error) = self.converse(&mut wire, hello).await else {
+                        return;
+                    };
+                    self.link.send_replace(Link::Down);
+                    warn!(%error, "link to the proxy lost");
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, path = %self.path.display(), "no proxy yet");
+                    if self.meanwhile(sleep(pause)).await.is_none() {
+                        return;
+                    }
+                    pause = (pause * 2).min(BACK_OFF_MAX);
+                }
+            }
+        }
+    }
+
+    /// Answers questions for want of a proxy until `work` is done. `None` when nobody will ask
+    /// again.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                question = self.inbox.recv() => match question? {
+                    Question::Apply(table, answer) => {
+                        // The table before it, if any, is answered by the drop of its sender.
+                        self.table = Some((*table, Some(answer)));
+                    }
+                    Question::AccessLog(target, answer) => {
+                        self.access_log = Some(target);
+                        answer.send(Err(Error::ProxyUnavailable)).ok();
+                    }
+                    Question::Tell(_, answer) => {
+                        answer.send(Err(Error::ProxyUnavailable)).ok();
+                    }
+                },
+            }
+        }
+    }
+
+    /// Serves questions until nobody asks any more (`Ok`) or the link breaks.
+    async fn converse(&mut self, wire: &mut Wire, hello: Hello) -> io::Result<()> {
+        self.last = self.last.max(hello.generation);
+        if let Some(target) = self.access_log.clone() {
+            send_access_log(wire, &target).await?;
+        }
+        if let Some((table, waiting)) = self.table.take() {
+            self.push(wire, table, waiting).await?;
+        }
+        // A proxy whose table is not ours (we were restarted) still has a number to show.
+        let generation = if self.table.is_some() { self.last } else { hello.generation };
+        let Hello { version, pid, .. } = hello;
+        self.link.send_replace(Link::Up { pid, version, generation });
+        loop {
+            let question = tokio::select! {
+                question = self.inbox.recv() => question,
+                // Between questions the proxy has nothing to say but goodbye.
+                gone = wire.closed() => return Err(gone),
+            };
+            match question {
+                None => return Ok(()),
+                Some(Question::Apply(table, answer)) => {
+                    self.push(wire, *table, Some(answer)).await?;
+                }
+                Some(Question::AccessLog(target, answer)) => {
+                    self.access_log = Some(target.clone());
+                    send_access_log(wire, &target).await?;
+                    answer.send(Ok(())).ok();
+                }
+                Some(Question::Tell(message, answer)) => {
+                    let reply = exchange(wire, &message).await?;
+                    answer.send(Ok(reply)).ok();
+                }
+            }
+        }
+    }
+
+    /// Gives the proxy a table under the next number, and keeps it for the next proxy unless it
+    /// was refused.
+    async fn push(
+        &mut self,
+        wire: &mut Wire,
+        mut table: TableSpec,
+        waiting: Option<Answer<Applied>>,
+    ) -> io::Result<()> {
+        table.generation = self.last.next();
+        let message = ToProxy::Apply(Box::new(table));
+        let reply = exchange(wire, &message).await;
+        let ToProxy::Apply(table) = message else {
+            return Ok(());
+        };
+        let outcome = match reply {
+            Ok(FromProxy::Applied { generation, swap_ns }) => {
+                self.last = generation;
+                self.table = Some((*table, None));
+                self.link.send_if_modified(|link| match link {
+                    Link::Up { generation: live, .. } => {
+                        *live = generation;
+                        true
+                    }
+                    Link::Down => false,
+                });
+                Ok(Applied { generation, swap: Duration::from_nanos(swap_ns) })
+            }
+            Ok(FromProxy::Refused { message }) => {
+                warn!(%message, "the proxy refused a table");
+                Err(Error::Refused(message))
+            }
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => {
+                // It may be live or not: the next proxy gets it under a number of its own.
+                self.last = table.generation;
+                self.table = Some((*table, waiting));
+                return Err(error);
+            }
+        };
+        if let Some(answer) = waiting {
+            answer.send(outcome).ok();
+        }
+        Ok(())
+    }
+}
+
+struct Hello {
+    version: String,
+    pid: u32,
+    generation: Generation,
+}
+
+/// Connects and hears the greeting. A proxy that is just being restarted lets us wait: its listener
+/// outlives it.
+async fn meet(path: &Path) -> io::Result<(Wire, Hello)> {
+    let greeting = async {
+        let mut wire = Wire::connect(path).await?;
+        match wire.read().await? {
+            FromProxy::Hello { version, pid, generation } => {
+                Ok((wire, Hello { version, pid, generation }))
+            }
+            other => Err(io::Error::other(format!("greeted with {other:?}"))),
+        }
+    };
+    timeout(ANSWER, greeting).await?
+}
+
+async fn exchange(wire: &mut Wire, message: &ToProxy) -> io::Result<FromProxy> {
+    timeout(ANSWER, async {
+        wire.write(message, None).await?;
+        wire.read().await
+    })
+    .await?
+}
+
+async fn send_access_log(wire: &mut Wire, target: &AccessLogTarget) -> io::Result<()> {
+    let (log, file) = match target {
+        AccessLogTarget::File(file) => (AccessLog::File, Some(file.as_ref())),
+        AccessLogTarget::Off => (AccessLog::Off, None),
+        AccessLogTarget::Stdout => (AccessLog::Stdout, None),
+    };
+    let reply = timeout(ANSWER, async {
+        wire.write(&ToProxy::AccessLog(log), file).await?;
+        wire.read().await
+    })
+    .await??;
+    if !matches!(reply, FromProxy::Done) {
+        warn!(?reply, "the proxy did not take the access log");
+    }
+    Ok(())
+}
+
+pub(super) fn unexpected(reply: &FromProxy) -> Error {
+    Error::Refused(match reply {
+        FromProxy::Refused { message } => message.clone(),
+        other => format!("an unexpected answer: {other:?}"),
+    })
+}
+
+/// For one answer. The proxy answers from memory, so one that takes longer is stuck, and a new
+/// connection is worth a try.
+const ANSWER: Duration = Duration::from_secs(5);
+const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+const BACK_OFF_MAX: Duration = Duration::from_millis(250);

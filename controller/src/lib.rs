@@ -1,0 +1,89 @@
+//! The controller of Cutover, and the `cutover` binary around it: it decides what serves, and tells
+//! the proxy. No request passes through it; it may die at any moment and none will notice.
+//!
+//! # Processes
+//!
+//! `cutover run` is three processes of one binary. The `supervisor` is PID 1: it binds the sockets,
+//! starts the two others, starts again whichever dies, and reads nothing that a client sent. The
+//! proxy, [`cutover_proxy`], gets the listening sockets, gives up what it does not need (`confine`)
+//! and parses the internet. The controller, `run`, reads the config, talks to Docker and owns the
+//! disk. The supervisor keeps the sockets open, so while a proxy is replaced clients wait in the
+//! backlog instead of being refused. It holds one end of each child's leash: when the supervisor
+//! goes, however it goes, so do they.
+//!
+//! # The way of a flip
+//!
+//! `cli` is a client of the `control` socket, as `curl` would be → `flip` takes the *turn*, for one
+//! change at a time, and asks the color to come until it is `ready` → the [`journal`] writes down
+//! what is to serve → [`controller`] builds a table out of the [`world`] (`table_builder`) →
+//! `edge` sends it to the proxy, which swaps one pointer and answers with the generation → what
+//! is in flight on the old color drains (`controller::drain`), until the deadline closes it.
+//!
+//! A deploy is a [`rollout`] around a flip: pull, create, start and probe before it; watch, drain,
+//! keep warm and stop after it. Its state machine does no I/O; a shell writes each step to the
+//! journal, then has its actions done. A container is stopped only on a `Drained`, which only a
+//! rollout can make. Whatever changes the world runs detached: a client that hangs up stops nothing.
+//!
+//! # Who owns what
+//!
+//! The [`world`] is all that the controller believes, under one lock that no await holds. Tables
+//! are data made from it, never changed. The journal holds what must outlive us: shares, pauses,
+//! rosters, rollouts, history. The proxy owns requests and pools; what is in flight is what it says.
+//!
+//! # Crashes
+//!
+//! | what dies | when | then |
+//! |---|---|---|
+//! | proxy | any time | its requests end; new ones wait for the next proxy and the table it is sent |
+//! | controller | any time | requests go on under the last table; the next one sends its own |
+//! | controller | before the flip is journaled | the old color serves; the candidate is taken away |
+//! | controller | after that, before the table is live | the new color serves once the table is sent |
+//! | controller | draining | what is still in flight is found at the proxy and gets a new deadline |
+//! | controller | any later phase | the rollout goes on where the journal left it |
+//! | supervisor | any time | both children end; the container's restart policy starts all of it |
+//! | the host | any time | the color of the journal serves; rollouts are finished or undone |
+//!
+//! # Layout
+//!
+//! From the door to the cellar; a module uses only what stands below it, and a test sees to that.
+
+pub mod cli;
+mod demo;
+mod roles;
+mod supervisor;
+mod run;
+pub mod rollout;
+mod discovery;
+mod admin;
+mod control;
+mod doors;
+mod configure;
+mod access_log;
+pub mod flip;
+mod lock;
+mod ready;
+mod metrics;
+pub mod controller;
+mod table_builder;
+pub mod world;
+pub mod journal;
+mod roster;
+mod events;
+mod holder;
+pub mod status;
+pub mod weights;
+mod tally;
+mod edge;
+mod resolver;
+mod probe;
+mod judge;
+pub mod error;
+mod containers;
+mod drained;
+pub mod labels;
+mod reload;
+pub mod config;
+mod millis;
+mod confine;
+mod memory;
+mod log;

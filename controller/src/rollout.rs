@@ -1,0 +1,352 @@
+//! Bringing a release in, and taking it back: the state machine and the shell around it.
+
+pub mod actions;
+mod auto;
+mod history;
+mod janitor;
+pub mod machine;
+pub mod phase;
+mod plan;
+mod prepare;
+mod progress;
+mod ready;
+mod record;
+mod report;
+mod request;
+pub(crate) mod routes;
+mod shell;
+mod steps;
+mod tools;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cutover_proxy::table::ServiceName;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use self::actions::Event;
+use self::phase::Phase;
+use self::plan::Plan;
+use self::progress::Progress;
+use self::record::{Kind, Record};
+use self::request::{Deploy, Rollback};
+use self::shell::{Handle, Shell};
+pub(crate) use self::tools::Tools;
+use crate::containers::Credentials;
+use crate::error::Error;
+use crate::holder::Holder;
+use crate::lock::RolloutLock;
+
+/// All rollouts: starts them, finds them again, and finishes what a crash has left.
+#[derive(Clone, Debug)]
+pub(crate) struct Rollouts {
+    tools: Tools,
+    /// By service. Locked for a look or a change, never across an await.
+    running: Arc<Mutex<BTreeMap<ServiceName, Handle>>>,
+    /// Whether what the journal held has been taken up: nothing new begins before.
+    begun: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+/// The lines that a client reads: events, and the reports last.
+pub(crate) type Lines = mpsc::UnboundedReceiver<Value>;
+
+impl Rollouts {
+    /// Takes up what the journal says was under way.
+    ///
+    /// Needs a tokio runtime.
+    #[must_use]
+    pub(crate) fn start(tools: Tools) -> Self {
+        let rollouts = Self {
+            tools,
+            running: Arc::default(),
+            begun: Arc::new(tokio::sync::watch::Sender::new(false)),
+        };
+        let this = rollouts.clone();
+        tokio::spawn(async move {
+            this.tools.first_look().await;
+            this.take_up();
+            this.begun.send_replace(true);
+            this.tools.tidy_after_start().await;
+        });
+        tokio::spawn(rollouts.clone().watch_for_newcomers());
+        rollouts
+    }
+
+    /// Deploys; the rollout goes on whether anyone reads the lines or not.
+    ///
+    /// # Errors
+    /// [`Error::RolloutInProgress`] when the lock was not to be had in time, and
+    /// [`Error::UnknownService`].
+    pub(crate) async fn deploy(
+        &self,
+        service: &ServiceName,
+        deploy: Deploy,
+        credentials: Option<Credentials>,
+    ) -> Result<Lines, Error> {
+        self.begun().await;
+        let services = services(service, &deploy);
+        for service in &services {
+            self.tools.known(service)?;
+        }
+        let wait = Duration::from_millis(deploy.wait_lock_ms);
+        let holder = Holder::new(Kind::Deploy.as_str(), deploy.by.as_deref());
+        let lock = self.tools.controller.lock_within(&services, &holder, wait).await?;
+        let (client, lines) = mpsc::unbounded_channel();
+        let this = self.clone();
+        tokio::spawn(async move {
+            let tell = client.clone();
+            let begun = this.begin(services, deploy, credentials, lock, client).await;
+            if let Err(error) = begun {
+                tell.send(json!({"error": error_body(&error)})).ok();
+            }
+        });
+        Ok(lines)
+    }
+
+    /// Goes back to the release before, or to one of the history.
+    ///
+    /// While the other color is warm this is a flip. Otherwise the release is started as it was.
+    ///
+    /// # Errors
+    /// As [`Rollouts::deploy`], and [`Error::NotFound`] where there is nothing to go back to.
+    pub(crate) async fn rollback(
+        &self,
+        service: &ServiceName,
+        rollback: Rollback,
+    ) -> Result<Lines, Error> {
+        self.begun().await;
+        self.tools.known(service)?;
+        let wait = Duration::from_millis(rollback.wait_lock_ms);
+        let services = [service.clone()];
+        let holder = Holder::new(Kind::Rollback.as_str(), rollback.by.as_deref());
+        let lock = self.tools.controller.lock_within(&services, &holder, wait).await?;
+        let (client, lines) = mpsc::unbounded_channel();
+        let by = rollback.by.clone();
+        if let Some(record) = self.tools.warm(service, rollback.revision) {
+            let back = self.tools.back_to_warm(&record, service, by);
+            self.run(back, lock, None, Event::Begin, client);
+            return Ok(lines);
+        }
+        let state = self.tools.controller.service_state(service);
+        let active = self.tools.controller.world(|world| world.weights(service)).active();
+        let current = active.colors().first().and_then(|color| state.roster.revisions.get(color));
+        let wanted = rollback
+            .revision
+            .or_else(|| history::before(&state.history, current.copied().unwrap_or(u64::MAX)));
+        let found = wanted.and_then(|revision| history::find(&state.history, revision));
+        let release = found.ok_or_else(|| match rollback.revision {
+            Some(revision) => Error::NotFound(format!("{service} has no revision {revision}")),
+            None => Error::NotFound(format!("{service} has no release to go back to")),
+        })?;
+        let this = self.clone();
+        let service = service.clone();
+        tokio::spawn(async move {
+            let tell = client.clone();
+            let begun = this.begin_again(service, release, rollback, lock, client).await;
+            if let Err(error) = begun {
+                tell.send(json!({"error": error_body(&error)})).ok();
+            }
+        });
+        Ok(lines)
+    }
+
+    /// What a deploy would do.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`], and [`Error::DockerUnavailable`].
+    pub(crate) async fn plan(&self, service: &ServiceName, deploy: &Deploy) -> Result<Plan, Error> {
+        plan::draw(&self.tools, &services(service, deploy), deploy).await
+    }
+
+    /// Former rollouts, newest first.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`].
+    pub(crate) fn history(&self, service: &ServiceName) -> Result<Vec<Value>, Error> {
+        self.tools.known(service)?;
+        Ok(history::shown(&self.tools.controller.service_state(service).history))
+    }
+
+    async fn begin(
+        &self,
+        services: Vec<ServiceName>,
+        deploy: Deploy,
+        credentials: Option<Credentials>,
+        lock: RolloutLock,
+        client: mpsc::UnboundedSender<Value>,
+    ) -> Result<(), Error> {
+        let progress = Progress::new(self.tools.controller.clone(), Some(client.clone()));
+        for service in &services {
+            progress.say(service, "phase", json!({"phase": Phase::Plan}));
+        }
+        self.make_room(&services).await;
+        let plan = plan::draw(&self.tools, &services, &deploy).await?;
+        if let Some(blocker) = plan.blockers.first() {
+            let reason = format!("{} (fix: {})", blocker.message, blocker.fix);
+            self.tools.refuse(&plan, &deploy, &reason, &progress);
+            return Ok(());
+        }
+        for (part, _) in &plan.parts {
+            self.tools.await_idle(part).await;
+            self.tools.remember_found(part).await;
+        }
+        let record = self.tools.record(plan, &deploy, Kind::Deploy);
+        self.run(record, lock, credentials, Event::Begin, client);
+        Ok(())
+    }
+
+    async fn begin_again(
+        &self,
+        service: ServiceName,
+        release: history::Release,
+        asked: Rollback,
+        lock: RolloutLock,
+        client: mpsc::UnboundedSender<Value>,
+    ) -> Result<(), Error> {
+        let services = [service];
+        self.make_room(&services).await;
+        let deploy = Deploy {
+            image: Some(release.image.clone()),
+            by: asked.by,
+            monitor_ms: Some(asked.monitor_ms),
+            ..Deploy::default()
+        };
+        let mut plan = plan::draw(&self.tools, &services, &deploy).await?;
+        for (part, _) in &mut plan.parts {
+            self.tools.await_idle(part).await;
+            part.image_id.clone_from(&release.image_id);
+            part.digest.clone_from(&release.digest);
+            // Where both serve, what the history has is of one color only.
+            if part.both.is_some() {
+                continue;
+            }
+            for (n, replica) in part.replicas.iter_mut().enumerate() {
+                replica.spec = release.specs.get(n).or_else(|| release.specs.last()).cloned();
+            }
+        }
+        let record = self.tools.record(plan, &deploy, Kind::Rollback);
+        self.run(record, lock, None, Event::Begin, client);
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        record: Record,
+        lock: RolloutLock,
+        credentials: Option<Credentials>,
+        first: Event,
+        client: mpsc::UnboundedSender<Value>,
+    ) {
+        let progress = Progress::new(self.tools.controller.clone(), Some(client));
+        self.spawn(record, progress, Some(lock), credentials, first);
+    }
+
+    fn spawn(
+        &self,
+        record: Record,
+        progress: Progress,
+        lock: Option<RolloutLock>,
+        credentials: Option<Credentials>,
+        first: Event,
+    ) {
+        let services: Vec<_> = record.parts.iter().map(|part| part.service.clone()).collect();
+        if let (Some(lock), Some(part)) = (&lock, record.parts.first()) {
+            lock.number(part.revision);
+        }
+        let (shell, handle) = Shell::new(self.tools.clone(), record, progress, lock, credentials);
+        {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            for service in services {
+                let before = running.insert(service, handle.clone());
+                if let Some(before) = before {
+                    before.tell(Event::Handover);
+                }
+            }
+        }
+        tokio::spawn(shell.run(first));
+    }
+
+    async fn begun(&self) {
+        self.begun.subscribe().wait_for(|begun| *begun).await.ok();
+    }
+
+    /// Has warm colors stopped that are in the way.
+    async fn make_room(&self, services: &[ServiceName]) {
+        for service in services {
+            let handle = {
+                let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+                running.get(service).filter(|handle| !handle.is_over()).cloned()
+            };
+            if let Some(mut handle) = handle {
+                handle.tell(Event::Supersede);
+                if timeout(ROOM, handle.ended()).await.is_err() {
+                    warn!(%service, "the warm color is still there");
+                }
+            }
+            self.tools.bury(service).await;
+        }
+    }
+
+    /// Finishes or undoes what was under way when the controller died.
+    fn take_up(&self) {
+        let mut records: BTreeMap<String, Record> = BTreeMap::new();
+        let states = self.tools.controller.world(|world| world.state.services.clone());
+        for (service, state) in states {
+            let Some(rollout) = state.rollout else { continue };
+            match serde_json::from_value::<Record>(rollout) {
+                Ok(record) => {
+                    let known = records.entry(record.id.clone()).or_insert_with(|| record.clone());
+                    // Each service has a copy; a crash may lie between two of them.
+                    if record.clock > known.clock {
+                        *known = record;
+                    }
+                }
+                Err(error) => warn!(%service, %error, "a rollout of the journal is not understood"),
+            }
+        }
+        for record in records.into_values() {
+            let flipped = record.parts.iter().all(|part| {
+                let weights = self.tools.controller.world(|world| world.weights(&part.service));
+                weights.serves(part.to) && (part.both.is_some() || !weights.serves(part.from))
+            });
+            info!(rollout = record.id, phase = %record.phase, flipped, "taking up a rollout");
+            let services: Vec<_> = record.parts.iter().map(|p| p.service.clone()).collect();
+            let lock = match record.machine.holds_lock() {
+                true => {
+                    let holder = Holder::new(record.kind.as_str(), Some(&record.by));
+                    self.tools.controller.lock(&services, &holder).ok()
+                }
+                false => None,
+            };
+            let progress = Progress::new(self.tools.controller.clone(), None);
+            // The second color of two that serve: nothing of it has been touched yet.
+            let first = match record.phase {
+                Phase::Plan => Event::Begin,
+                _ => Event::Resumed { flipped },
+            };
+            self.spawn(record, progress, lock, None, first);
+        }
+    }
+}
+
+fn services(first: &ServiceName, deploy: &Deploy) -> Vec<ServiceName> {
+    let mut services = deploy.services.clone();
+    if services.is_empty() {
+        services.push(first.clone());
+    }
+    services.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    services.dedup();
+    services
+}
+
+fn error_body(error: &Error) -> Value {
+    json!({"code": error.code(), "message": error.to_string(), "hint": error.hint()})
+}
+
+/// For a warm color to be stopped: its own grace and Docker's time.
+const ROOM: Duration = Duration::from_secs(90);

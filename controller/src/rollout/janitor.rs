@@ -1,0 +1,120 @@
+//! What nobody else puts away: leftovers of crashes, corpses of failed candidates, and containers
+//! that a reboot has started though they had been stopped.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cutover_proxy::table::ServiceName;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::Tools;
+use super::actions::Rest;
+use crate::containers::{Container, State};
+use crate::discovery::survey;
+use crate::drained::Drained;
+use crate::labels::Labels;
+
+impl Tools {
+    /// Waits for the first look at the containers, and lets the first table go out.
+    ///
+    /// With an engine that does not answer, a proxy that serves goes on with what it has; one that
+    /// has nothing yet gets the services that need no engine.
+    pub(super) async fn first_look(&self) {
+        let start = Instant::now();
+        while let Err(error) = self.discovery.look().await {
+            let fresh = self.controller.generation().0 == 0 && start.elapsed() >= FRESH;
+            if !self.containers.is_there() || fresh || start.elapsed() >= STALE {
+                warn!(%error, "going on without containers");
+                break;
+            }
+            sleep(LOOK_SOON).await;
+        }
+        self.controller.containers_known();
+    }
+
+    /// Once Docker answers: stops what should not run.
+    pub(super) async fn tidy_after_start(&self) {
+        let containers = loop {
+            match self.discovery.look().await {
+                Ok(containers) => break containers,
+                Err(_) => sleep(LOOK_AGAIN).await,
+            }
+        };
+        for container in containers.iter().filter(|c| c.state != State::Stopped) {
+            let Some(service) = service(container) else { continue };
+            if !self.is_idle(container, &service) {
+                continue;
+            }
+            info!(container = container.name, "stopping what nobody needs");
+            let proof = Drained::new(Rest::NeverServed);
+            if let Err(error) = self.containers.stop(container.id.as_str(), &proof).await {
+                warn!(container = container.name, %error, "not stopped");
+            }
+        }
+    }
+
+    /// Removes what former rollouts of a service have left: corpses that nobody looks at any more.
+    pub(super) async fn bury(&self, service_name: &ServiceName) {
+        let Ok(containers) = self.discovery.look().await else {
+            return;
+        };
+        for container in &containers {
+            let made = container.labels.contains_key(&survey::rollout_label());
+            let ours = service(container).as_ref() == Some(service_name);
+            if !ours || !made || self.known_ids(service_name).contains(container.id.as_str()) {
+                continue;
+            }
+            let proof = Drained::new(Rest::NeverServed);
+            let stopped = self.containers.stop(container.id.as_str(), &proof).await;
+            let removed = match stopped {
+                Ok(()) => self.containers.remove(container.id.as_str()).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                warn!(container = container.name, %error, "not removed");
+            }
+        }
+    }
+
+    /// Whether a container is a leftover, or was stopped by a rollout and runs again though its
+    /// color does not serve.
+    fn is_idle(&self, container: &Container, service: &ServiceName) -> bool {
+        let id = container.id.as_str();
+        let made = container.labels.contains_key(&survey::rollout_label());
+        if made && !self.known_ids(service).contains(id) {
+            return true;
+        }
+        let state = self.controller.service_state(service);
+        let serves = self.controller.world(|world| {
+            let mut endpoints = world.discovery.endpoints.iter();
+            let found = endpoints.find(|e| e.container == id);
+            found.is_some_and(|e| world.weights(service).serves(e.color))
+        });
+        state.roster.parked.contains(id) && !serves
+    }
+
+    /// IDs of containers that a roster or a rollout of the journal knows.
+    fn known_ids(&self, service: &ServiceName) -> BTreeSet<String> {
+        let state = self.controller.service_state(service);
+        let mut known: BTreeSet<String> = state.roster.ours.into_keys().collect();
+        known.extend(state.roster.displaced);
+        let record = state.rollout.and_then(|r| serde_json::from_value::<super::Record>(r).ok());
+        for part in record.into_iter().flat_map(|record| record.parts) {
+            known.extend(part.new_ids());
+        }
+        known
+    }
+}
+
+fn service(container: &Container) -> Option<ServiceName> {
+    let labels = container.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    Labels::parse(labels).ok().flatten().map(|labels| labels.service)
+}
+
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_SOON: Duration = Duration::from_millis(100);
+/// How long a proxy without a table waits for the engine.
+const FRESH: Duration = Duration::from_secs(3);
+/// How long a proxy with a table goes on with it.
+const STALE: Duration = Duration::from_secs(60);

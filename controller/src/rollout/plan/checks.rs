@@ -1,0 +1,137 @@
+//! What could stand in a deploy's way, one by one.
+
+use crate::config::ProbeKind;
+use crate::containers::{Container, PullPolicy};
+use crate::rollout::Tools;
+use crate::rollout::plan::{Finding, Plan, Site};
+use crate::rollout::record::Part;
+use crate::rollout::request::Deploy;
+
+/// Puts what is found into the plan.
+pub(super) async fn check(
+    site: &Site,
+    part: &Part,
+    deploy: &Deploy,
+    tools: &Tools,
+    plan: &mut Plan,
+) {
+    let found = |code, message: String, fix: &str| Finding {
+        service: site.service.clone(),
+        code,
+        message,
+        fix: fix.to_owned(),
+    };
+    let templates: Vec<&Container> = part
+        .replicas
+        .iter()
+        .filter_map(|r| site.containers.iter().find(|c| c.id.as_str() == r.template))
+        .collect();
+    for template in templates.iter().take(1) {
+        if let Some(port) = template.published.first() {
+            plan.blockers.push(found(
+                "host_port",
+                format!("{} is bound to host port {port}: two cannot be", template.name),
+                "take `ports:` out of the app's compose service; the edge reaches it over the network",
+            ));
+        }
+        if !part.labelled && fixed_name(template) {
+            plan.blockers.push(found(
+                "container_name",
+                format!("{} has a container_name, so Compose cannot scale it", template.name),
+                "take `container_name:` out, or declare two services with cutover.color",
+            ));
+        }
+        if matches!(site.config.probe.kind, ProbeKind::Tcp) && !template.health_checked {
+            plan.warnings.push(found(
+                "no_probe",
+                "it has no health check and no probe: a connection counts as ready".into(),
+                "add a label cutover.probe.path=/health, or `healthcheck:` in compose.yaml",
+            ));
+        }
+        let drain = deploy.limits(&site.config).drain();
+        if template.stop_grace < drain.timeout {
+            plan.warnings.push(found(
+                "stop_grace",
+                format!(
+                    "stop_grace_period is {:?}, the drain {:?}: whoever else stops it cuts requests off",
+                    template.stop_grace, drain.timeout
+                ),
+                "set `stop_grace_period:` at least as long as the drain",
+            ));
+        }
+        if let Some(mount) = template.writable_mounts.first() {
+            plan.warnings.push(found(
+                "shared_volume",
+                format!("both colors would write to {mount} while both run"),
+                "make sure the app can share it, or mount it read-only",
+            ));
+        }
+        let needed: u64 = templates.iter().map(|t| t.memory).sum();
+        if let Some(free) = memory_available().filter(|free| needed > *free) {
+            plan.blockers.push(found(
+                "memory",
+                format!("a second color may use {needed} bytes of memory, {free} are available"),
+                "lower the app's memory limit, or free some memory",
+            ));
+        }
+    }
+    for left in tools.controller.world(|world| world.discovery.left_out.clone()) {
+        let ours = site.containers.iter().any(|c| c.name == left.container);
+        let replaced = left.reason.contains("rollout") || left.reason.contains("newer release");
+        if ours && !replaced {
+            plan.blockers.push(found(
+                "left_out",
+                format!("{} is left out: {}", left.container, left.reason),
+                "correct its labels or networks and create it again",
+            ));
+        }
+    }
+    image(part, tools, plan, &found).await;
+}
+
+async fn image(
+    part: &Part,
+    tools: &Tools,
+    plan: &mut Plan,
+    found: &impl Fn(&'static str, String, &str) -> Finding,
+) {
+    let here = matches!(tools.containers.image(&part.image).await, Ok(Some(_)));
+    if part.pull == PullPolicy::Never && !here {
+        plan.blockers.push(found(
+            "image_missing",
+            format!("{} is not on this host, and pull is never", part.image),
+            "build or load it, or let it be pulled: --pull missing",
+        ));
+    }
+    let fetched = part.pull == PullPolicy::Always || (part.pull == PullPolicy::Missing && !here);
+    if fetched && let Err(error) = tools.containers.registry_has(&part.image).await {
+        plan.blockers.push(found(
+            "image_unreachable",
+            format!("{} cannot be pulled: {error}", part.image),
+            "check the name, the tag and the credentials for its registry",
+        ));
+    }
+}
+
+/// Compose names what it scales `project-service-1` (or with underscores).
+fn fixed_name(container: &Container) -> bool {
+    let project = container.label("com.docker.compose.project");
+    let service = container.label("com.docker.compose.service");
+    let (Some(project), Some(service)) = (project, service) else {
+        return false;
+    };
+    let name = super::base_name(&container.name);
+    let scaled = |separator: char| {
+        let prefix = format!("{project}{separator}{service}{separator}");
+        let number = name.strip_prefix(&prefix);
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    !scaled('-') && !scaled('_')
+}
+
+fn memory_available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,104 @@
+//! What every rollout works with, and the questions it asks of it.
+
+use std::time::{Duration, Instant};
+
+use cutover_proxy::table::{Color, ServiceName};
+use serde_json::json;
+use tracing::warn;
+
+use super::history::{self, Release};
+use super::phase::Phase;
+use super::progress::Progress;
+use super::record::Part;
+use super::report::Report;
+use crate::containers::Containers;
+use crate::controller::Controller;
+use crate::discovery::Discovery;
+use crate::error::Error;
+
+/// The controller, the engine, and the one who looks at it. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    /// Who serves.
+    pub controller: Controller,
+    /// The engine.
+    pub containers: Containers,
+    /// What there is.
+    pub discovery: Discovery,
+}
+
+impl Tools {
+    /// Refuses a service that nobody has heard of.
+    pub(super) fn known(&self, service: &ServiceName) -> Result<(), Error> {
+        self.controller.world(|world| {
+            let known =
+                world.service(service).is_some() || world.state.services.contains_key(service);
+            known.then_some(()).ok_or_else(|| Error::UnknownService {
+                name: service.to_string(),
+                known: world.known(),
+            })
+        })
+    }
+
+    /// Whether each of these colors has somebody to serve, or serves already.
+    pub(super) fn can_serve(&self, colors: &[(ServiceName, Color)]) -> Result<(), String> {
+        self.controller.world(|world| {
+            for (service, color) in colors {
+                let endpoints = world.endpoints(service, *color);
+                let up = endpoints.iter().any(|endpoint| world.up(service, *color, endpoint));
+                let serves = world.weights(service).active() == (*color).into();
+                if !up && !serves {
+                    return Err(format!("{service}: {color} has no endpoint that is up"));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Says how many requests and streams a color still has, again and again.
+    pub(super) async fn say_draining(
+        &self,
+        service: &ServiceName,
+        color: Color,
+        phase: Phase,
+        progress: &Progress,
+    ) {
+        loop {
+            tokio::time::sleep(SAY_AGAIN).await;
+            let draining = self.controller.world(|world| world.draining(service, Instant::now()));
+            let ours = draining.iter().filter(|d| d.color == color);
+            let (requests, streams) =
+                ours.fold((0, 0), |(r, s), d| (r + d.requests, s + d.streams));
+            progress.say(
+                service,
+                "drain",
+                json!({"phase": phase, "color": color, "requests": requests, "streams": streams}),
+            );
+        }
+    }
+
+    /// Writes a rollout's end into the history, the roster and the metrics.
+    pub(super) async fn conclude(&self, part: &Part, report: &Report) {
+        self.controller.rollout_finished(&part.service, &report.result);
+        let kept = self.controller.remember(&part.service, |state| {
+            state.roster.last_revision = state.roster.last_revision.max(part.revision);
+            match report.result.as_str() {
+                "done" => {
+                    state.roster.revisions.insert(part.to, part.revision);
+                    if part.both.is_some() {
+                        state.roster.revisions.insert(part.from, part.revision);
+                    }
+                }
+                _ => {
+                    state.roster.revisions.remove(&part.to);
+                }
+            }
+            history::add(&mut state.history, report, &Release::of(part));
+        });
+        if let Err(error) = kept.await {
+            warn!(%error, "the history does not know the last rollout");
+        }
+    }
+}
+
+const SAY_AGAIN: Duration = Duration::from_secs(1);

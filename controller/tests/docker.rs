@@ -1,0 +1,424 @@
+//! Rollouts on a real engine: the binary as a user runs it, and containers of an app that it brings.
+//!
+//! Runs wherever a Docker engine answers. Where none does, every test says so loudly and does
+//! nothing; `CUTOVER_REQUIRE_DOCKER=1` makes that a failure.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "blocking test code; a panic is how a test fails"
+)]
+
+#[path = "docker/harness.rs"]
+mod harness;
+
+use std::time::Duration;
+
+use harness::{Edge, Load, eventually};
+
+macro_rules! on_an_engine {
+    () => {
+        match Edge::start() {
+            Some(edge) => edge,
+            None => return,
+        }
+    };
+}
+
+#[test]
+fn a_deploy_under_load_fails_no_request() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let load = Load::start(edge.address());
+    for release in ["2", "3", "2"] {
+        let deployed = edge.cutover(&[
+            "deploy",
+            &edge.service(),
+            "--tag",
+            release,
+            "--monitor",
+            "1s",
+            "--keep-warm",
+            "0s",
+            "--json",
+        ]);
+        assert_eq!(deployed.code, 0, "{deployed:?}");
+        let report = deployed.report();
+        assert_eq!(report["result"], "done");
+        assert_eq!(report["failed"], 0);
+        assert!(report["requests"]["blue"].as_u64().unwrap() > 0, "{report}");
+        assert!(report["digest"].as_str().unwrap().starts_with("sha256:"));
+    }
+    let served = load.stop();
+    assert_eq!(served.failures, Vec::<String>::new());
+    assert!(served.requests > 100, "{served:?}");
+    // Three deploys later there is one container per color, under the name it always had.
+    let names = edge.containers();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names.iter().all(|name| !name.contains("-r")), "{names:?}");
+}
+
+#[test]
+fn a_bad_release_is_refused_with_its_reason_and_last_words() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let load = Load::start(edge.address());
+    for (fault, expected) in [
+        ("exit", "exit code"),
+        ("never-ready", "503"),
+        ("hang", "not ready"),
+        ("wrong-port", "refused"),
+    ] {
+        let deployed = edge.cutover(&[
+            "deploy",
+            &edge.service(),
+            "--tag",
+            fault,
+            "--deploy-timeout",
+            "4s",
+            "--json",
+        ]);
+        assert_eq!(deployed.code, 3, "{fault}: {deployed:?}");
+        let report = deployed.report();
+        assert_eq!(report["result"], "refused");
+        let reason = report["reason"].as_str().unwrap();
+        assert!(reason.contains(expected), "{fault}: {reason}");
+        if fault == "exit" {
+            assert!(!report["log"].as_array().unwrap().is_empty(), "{report}");
+        }
+    }
+    assert_eq!(load.stop().failures, Vec::<String>::new());
+    let missing =
+        edge.cutover(&["deploy", &edge.service(), "--tag", "nowhere", "--pull", "never", "--json"]);
+    assert_eq!(missing.code, 3, "{missing:?}");
+}
+
+#[test]
+fn a_release_that_answers_500_is_rolled_back() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let load = Load::start(edge.address());
+    let deployed =
+        edge.cutover(&["deploy", &edge.service(), "--tag", "errors", "--monitor", "20s", "--json"]);
+    assert_eq!(deployed.code, 4, "{deployed:?}");
+    let report = deployed.report();
+    assert_eq!(report["result"], "rolled_back");
+    assert!(report["reason"].as_str().unwrap().contains("500"), "{report}");
+    drop(load);
+    assert_eq!(edge.active(), "blue");
+    edge.until_served("1");
+}
+
+#[test]
+fn a_rollback_is_a_flip_while_the_old_color_is_warm_and_a_start_after() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let load = Load::start(edge.address());
+    let service = edge.service();
+    let deploy =
+        ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "60s", "--json"];
+    assert_eq!(edge.cutover(&deploy).code, 0);
+    edge.until_served("2");
+    let back = edge.cutover(&["rollback", &service, "--json"]);
+    assert_eq!(back.code, 0, "{back:?}");
+    let report = back.report();
+    let phases: Vec<_> = report["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(!phases.iter().any(|name| name == "create"), "{phases:?}");
+    edge.until_served("1");
+    // Now the other way is warm; go there by its number.
+    let forth = edge.cutover(&["rollback", &service, "2", "--json"]);
+    assert_eq!(forth.code, 0, "{forth:?}");
+    edge.until_served("2");
+    assert_eq!(load.stop().failures, Vec::<String>::new());
+    let history = edge.cutover(&["history", &service, "--json"]);
+    let revisions = history.report()["revisions"].as_array().unwrap().len();
+    assert_eq!(revisions, 4, "{history:?}");
+}
+
+#[test]
+fn a_second_rollout_is_told_who_holds_the_lock() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let service = edge.service();
+    let first = edge.spawn(&[
+        "deploy",
+        &service,
+        "--tag",
+        "slow-start",
+        "--monitor",
+        "0s",
+        "--keep-warm",
+        "0s",
+        "--json",
+    ]);
+    eventually("the first rollout runs", || !edge.rollout().is_null());
+    let second = edge.cutover(&["deploy", &service, "--tag", "2", "--json"]);
+    assert_eq!(second.code, 5, "{second:?}");
+    assert!(second.stderr.contains("deploy of revision 2 by"), "{second:?}");
+    let flip = edge.cutover(&["flip", &service, "green"]);
+    assert_eq!(flip.code, 5, "{flip:?}");
+    let waited = edge.cutover(&[
+        "deploy",
+        &service,
+        "--tag",
+        "3",
+        "--wait-lock",
+        "60s",
+        "--monitor",
+        "0s",
+        "--keep-warm",
+        "0s",
+        "--json",
+    ]);
+    assert_eq!(waited.code, 0, "{waited:?}");
+    assert_eq!(first.wait().code, 0);
+    edge.until_served("3");
+}
+
+#[test]
+fn a_controller_killed_at_any_step_finishes_or_undoes_the_rollout() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let service = edge.service();
+    let load = Load::start(edge.address());
+    for phase in ["pull", "create", "start", "ready", "flip", "monitor", "drain", "stop", "clean"] {
+        let client =
+            edge.spawn(&["deploy", &service, "--tag", "2", "--monitor", "1s", "--keep-warm", "0s"]);
+        edge.kill_controller_in(phase);
+        drop(client.wait());
+        eventually("the rollout is over", || edge.try_rollout().is_some_and(|r| r.is_null()));
+        let active = edge.active();
+        assert!(active == "blue" || active == "green", "{active}");
+        let names = edge.containers();
+        let live = names.iter().filter(|name| !edge.is_stopped(name)).count();
+        assert!(live >= 1, "killed in {phase}: {names:?}");
+        assert!(names.len() <= 3, "killed in {phase}: {names:?}");
+    }
+    let failures = load.stop().failures;
+    assert!(failures.is_empty(), "{} failures: {:?}", failures.len(), failures.first());
+    let last =
+        edge.cutover(&["deploy", &service, "--tag", "3", "--monitor", "0s", "--keep-warm", "0s"]);
+    assert_eq!(last.code, 0, "{last:?}");
+    edge.until_served("3");
+    assert_eq!(edge.containers().len(), 2, "{:?}", edge.containers());
+}
+
+#[test]
+fn a_container_that_is_told_to_stop_leaves_before_it_goes() {
+    let edge = on_an_engine!();
+    let first = edge.app("blue", "1");
+    edge.app_named("blue", "1", "second");
+    edge.until_served("1");
+    eventually("both are up", || edge.endpoints_up("blue") == 2);
+    let load = Load::start(edge.address());
+    std::thread::sleep(Duration::from_millis(300));
+    edge.docker(&["stop", &first]);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(load.stop().failures, Vec::<String>::new());
+}
+
+#[test]
+fn a_plan_names_blockers_and_changes_nothing() {
+    let edge = on_an_engine!();
+    edge.app_with("blue", "1", "web-blue", &["-p", "127.0.0.1:0:8000", "-v", "shared:/data"]);
+    edge.until_served("1");
+    let before = edge.containers();
+    let plan = edge.cutover(&["plan", &edge.service(), "--tag", "2", "--json"]);
+    assert_eq!(edge.containers(), before);
+    let plan = plan.report();
+    let steps = plan["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["phase"] == "flip"), "{plan}");
+    let codes: Vec<_> =
+        plan["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap()).collect();
+    assert!(codes.contains(&"shared_volume"), "{plan}");
+}
+
+#[test]
+fn both_colors_are_replaced_one_after_the_other_and_their_weights_come_back() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    eventually("both are up", || edge.endpoints_up("blue") + edge.endpoints_up("green") == 2);
+    let service = edge.service();
+    assert_eq!(edge.cutover(&["weight", &service, "blue=70", "green=30"]).code, 0);
+    let weights = edge.weights();
+    let load = Load::start(edge.address());
+    let planned = edge.cutover(&["plan", &service, "--tag", "2", "--json"]);
+    assert_eq!(planned.report()["blockers"], serde_json::json!([]), "{planned:?}");
+    let deploy =
+        |tag: &str| edge.cutover(&["deploy", &service, "--tag", tag, "--monitor", "1s", "--json"]);
+    let deployed = deploy("2");
+    assert_eq!(deployed.code, 0, "{deployed:?}");
+    assert_eq!(deployed.report()["result"], "done");
+    assert_eq!(edge.weights(), weights);
+    for color in ["blue", "green"] {
+        assert_eq!(edge.releases(color), ["2"], "{color}");
+    }
+    assert_eq!(edge.containers().len(), 2, "{:?}", edge.containers());
+    // A bad one costs nothing: both colors are as they were, with the shares that they had.
+    let refused = edge.cutover(&[
+        "deploy",
+        &service,
+        "--tag",
+        "never-ready",
+        "--deploy-timeout",
+        "3s",
+        "--json",
+    ]);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert_eq!(edge.weights(), weights);
+    for color in ["blue", "green"] {
+        assert_eq!(edge.releases(color), ["2"], "{color}");
+    }
+    // Nor does a controller that dies in between.
+    for phase in ["pull", "ready", "flip", "clean"] {
+        let client = edge.spawn(&["deploy", &service, "--tag", "3", "--monitor", "0s", "--json"]);
+        edge.kill_controller_in(phase);
+        drop(client.wait());
+        eventually("the rollout is over", || edge.try_rollout().is_some_and(|r| r.is_null()));
+        eventually("the weights are back", || edge.weights() == weights);
+    }
+    let last = deploy("3");
+    assert_eq!(last.code, 0, "{last:?}");
+    let served = load.stop();
+    assert_eq!(served.failures, Vec::<String>::new());
+    for color in ["blue", "green"] {
+        assert_eq!(edge.releases(color), ["3"], "{color}");
+    }
+}
+
+#[test]
+fn of_twenty_deploys_at_the_same_time_one_wins() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let service = edge.service();
+    let deploy = [
+        "deploy",
+        &service,
+        "--tag",
+        "slow-start",
+        "--monitor",
+        "0s",
+        "--keep-warm",
+        "0s",
+        "--json",
+    ];
+    let all: Vec<_> = (0..20).map(|_| edge.spawn(&deploy)).collect();
+    let said: Vec<_> = all.into_iter().map(harness::Running::wait).collect();
+    let won = said.iter().filter(|said| said.code == 0).count();
+    let refused: Vec<_> = said.iter().filter(|said| said.code == 5).collect();
+    assert_eq!((won, refused.len()), (1, 19), "{said:?}");
+    assert!(refused.iter().all(|said| said.stderr.contains("deploy")), "{refused:?}");
+    assert_eq!(edge.containers().len(), 2, "{:?}", edge.containers());
+}
+
+#[test]
+fn a_release_that_compose_starts_beside_the_old_one_is_flipped_to_by_itself() {
+    let edge = on_an_engine!();
+    edge.replica("1", 1, true);
+    edge.until_served("1");
+    let load = Load::start(edge.address());
+    let new = edge.replica("2", 2, true);
+    edge.until_served("2");
+    eventually("the old one is gone", || edge.containers() == [new.clone()]);
+    assert_eq!(load.stop().failures, Vec::<String>::new());
+    let history = edge.cutover(&["history", &edge.service(), "--json"]).report();
+    assert_eq!(history["revisions"][0]["kind"], "auto", "{history}");
+}
+
+#[test]
+fn without_auto_a_new_release_waits_for_a_flip() {
+    let edge = on_an_engine!();
+    edge.replica("1", 1, false);
+    edge.until_served("1");
+    edge.replica("2", 2, false);
+    eventually("the new one is up", || edge.endpoints_up("green") == 1);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(edge.active(), "blue");
+    assert_eq!(edge.cutover(&["flip", &edge.service(), "green"]).code, 0);
+    edge.until_served("2");
+}
+
+#[test]
+fn a_release_that_ends_while_it_is_judged_is_rolled_back() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let load = Load::start(edge.address());
+    let deployed = edge.cutover(&[
+        "deploy",
+        &edge.service(),
+        "--tag",
+        "exit-later",
+        "--monitor",
+        "30s",
+        "--json",
+    ]);
+    assert_eq!(deployed.code, 4, "{deployed:?}");
+    let report = deployed.report();
+    assert!(!report["log"].as_array().unwrap().is_empty(), "{report}");
+    let served = load.stop();
+    // Each of the four clients may have had one request on it when it died.
+    assert!(served.failures.len() <= 4, "{:?}", served.failures);
+    assert_eq!(edge.active(), "blue");
+    edge.until_served("1");
+}
+
+#[test]
+fn services_named_together_flip_in_one_table() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    let other = edge.service() + "x";
+    edge.other_app(&other, "blue", "1");
+    edge.other_app(&other, "green", "1");
+    edge.until_served("1");
+    eventually("the other is up", || edge.is_known(&other));
+    let service = edge.service();
+    let flips = edge.spawn(&["events", "--follow"]);
+    let deployed = edge.cutover(&[
+        "deploy",
+        &service,
+        &other,
+        "--tag",
+        "2",
+        "--monitor",
+        "0s",
+        "--keep-warm",
+        "0s",
+        "--json",
+    ]);
+    assert_eq!(deployed.code, 0, "{deployed:?}");
+    assert_eq!(deployed.report().as_array().unwrap().len(), 2);
+    let events = flips.end();
+    let generations: Vec<_> = events
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|event| event["weights"]["green"] == 100)
+        .map(|event| (event["service"].clone(), event["generation"].clone()))
+        .collect();
+    assert_eq!(generations.len(), 2, "{events}");
+    assert_eq!(generations[0].1, generations[1].1, "{events}");
+}

@@ -1,0 +1,284 @@
+//! Faults of the proxy's and the config's world, on a whole Cutover under load: no request fails.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod edge;
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use edge::{Edge, PATIENCE, connect, get, ok, rest, upstream, wait};
+
+/// A service of two colors; `/hang` never ends, and `/health` of blue is what `blue_is_well` says.
+fn config(blue_is_well: &Arc<AtomicBool>, more: &str) -> String {
+    let app = |name: &'static str, well: Arc<AtomicBool>| {
+        upstream(move |head| match head.split(' ').nth(1) {
+            Some("/hang") => {
+                thread::park_timeout(PATIENCE);
+                Vec::new()
+            }
+            Some("/health") if !well.load(Ordering::Relaxed) => {
+                b"HTTP/1.1 503 Unwell\r\ncontent-length: 0\r\n\r\n".to_vec()
+            }
+            _ => ok(name),
+        })
+    };
+    let blue = app("blue", Arc::clone(blue_is_well));
+    let green = app("green", Arc::new(AtomicBool::new(true)));
+    format!(
+        "[listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n[docker]\nenable = false\n\
+         [services.web]\nblue = [\"{blue}\"]\ngreen = [\"{green}\"]\n\
+         probe = {{ path = \"/health\", interval = \"50ms\", rise = 2, fall = 3 }}\n{more}\n"
+    )
+}
+
+fn edge(more: &str) -> Edge {
+    Edge::start(&config(&Arc::new(AtomicBool::new(true)), more))
+}
+
+/// Asks again and again on connections of its own, and on one that is kept.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answers: Arc<AtomicU64>,
+    client: thread::JoinHandle<Vec<String>>,
+}
+
+impl Load {
+    fn start(http: SocketAddr) -> Self {
+        let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&answers));
+        let client = thread::spawn(move || {
+            let mut failures = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                match get(http, "/") {
+                    Ok(_) => drop(counted.fetch_add(1, Ordering::Relaxed)),
+                    Err(error) => failures.push(error),
+                }
+            }
+            failures
+        });
+        Self { stop, answers, client }
+    }
+
+    fn passes(&self, more: u64) {
+        let goal = self.answers.load(Ordering::Relaxed) + more;
+        wait("the load goes on", || self.answers.load(Ordering::Relaxed) >= goal);
+    }
+
+    fn stop_without_failure(self) {
+        self.passes(20);
+        self.stop.store(true, Ordering::Relaxed);
+        assert_eq!(self.client.join().unwrap(), Vec::<String>::new());
+    }
+}
+
+fn host(edge: &Edge, text: &str, name: &str) -> String {
+    let line = format!("[services.web]\nhosts = [\"{name}\", \"edge.test\"]");
+    assert!(text.contains("[services.web]"), "{}", edge.config_path().display());
+    text.replacen("[services.web]", &line, 1)
+}
+
+fn serves(edge: &Edge, name: &str) -> bool {
+    edge.cutover(&["status", "--json"]).status.success()
+        && edge::talk(
+            edge.http,
+            format!("GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n"),
+        )
+        .starts_with("HTTP/1.1 200 ")
+}
+
+#[test]
+fn a_file_that_is_written_byte_by_byte_is_live_when_it_is_whole() {
+    let edge = edge("");
+    let load = Load::start(edge.http);
+    let text = fs::read_to_string(edge.config_path()).unwrap();
+    let new = host(&edge, &text, "whole.test");
+    let mut file = fs::File::create(edge.config_path()).unwrap();
+    let (slow, fast) = new.split_at(60);
+    for byte in slow.bytes() {
+        file.write_all(&[byte]).unwrap();
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    file.write_all(fast.as_bytes()).unwrap();
+    drop(file);
+    wait("the whole file is live", || serves(&edge, "whole.test"));
+    let errors = edge.log().iter().filter(|line| line.contains("ERROR")).count();
+    // Three seconds of half files.
+    assert!(errors <= 4, "{:?}", edge.log());
+    load.stop_without_failure();
+    edge.is_well();
+}
+
+#[test]
+fn a_file_may_be_swapped_by_link_deleted_and_closed_to_us() {
+    let edge = edge("");
+    let load = Load::start(edge.http);
+    let path = edge.config_path();
+    let text = fs::read_to_string(&path).unwrap();
+    // As Kubernetes does it: the file is a link by way of a directory that is a link.
+    let root = edge.directory.path();
+    fs::create_dir(root.join("conf/v0")).unwrap();
+    fs::write(root.join("conf/v0/cutover.toml"), &text).unwrap();
+    symlink("v0", root.join("conf/..data")).unwrap();
+    symlink("..data/cutover.toml", root.join("conf/new")).unwrap();
+    fs::rename(root.join("conf/new"), &path).unwrap();
+    for version in 1..=5 {
+        let name = format!("v{version}.test");
+        let directory = root.join(format!("conf/v{version}"));
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("cutover.toml"), host(&edge, &text, &name)).unwrap();
+        symlink(format!("v{version}"), root.join("conf/..new")).unwrap();
+        fs::rename(root.join("conf/..new"), root.join("conf/..data")).unwrap();
+        wait("the version is live", || serves(&edge, &name));
+    }
+    // A new listener waits for a restart, until it is taken back.
+    let of_v5 = fs::read_to_string(&path).unwrap();
+    let needs_restart = || {
+        let status = edge.cutover(&["status", "--json"]).stdout;
+        String::from_utf8_lossy(&status).contains("\"restart_needed\":[\"")
+    };
+    fs::write(&path, of_v5.replacen("[runtime]", "[runtime]\nshutdown_timeout = \"9s\"", 1))
+        .unwrap();
+    wait("the restart is asked for", needs_restart);
+    fs::write(&path, of_v5).unwrap();
+    wait("nothing needs a restart any more", || !needs_restart());
+    // Gone: the last good one stays; and back.
+    fs::remove_file(&path).unwrap();
+    wait("it is told", || {
+        String::from_utf8_lossy(&edge.cutover(&["status", "--json"]).stdout)
+            .contains("\"ok\":false")
+    });
+    assert!(serves(&edge, "v5.test"));
+    fs::write(&path, host(&edge, &text, "back.test")).unwrap();
+    wait("it is back", || serves(&edge, "back.test"));
+    load.stop_without_failure();
+    edge.is_well();
+}
+
+#[test]
+fn a_journal_of_garbage_is_no_reason_not_to_serve() {
+    let mut edge = edge("");
+    assert!(edge.cutover(&["flip", "web", "green"]).status.success());
+    edge.signal("-TERM");
+    assert_eq!(edge.exit(), Some(0));
+    let state = edge.directory.path().join("state");
+    let root = edge.directory.path().to_owned();
+    let text = fs::read_to_string(edge.config_path()).unwrap();
+    let run = |spoil: &dyn Fn(&Path)| {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("state");
+        assert!(Command::new("cp").arg("-r").arg(&state).arg(&copy).status().unwrap().success());
+        for file in fs::read_dir(&copy).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|extension| extension == "json") {
+                spoil(&file);
+            }
+        }
+        // What `Edge` adds is added again.
+        let kept: Vec<&str> = text.lines().skip_while(|line| *line != "[runtime]").collect();
+        let config = format!("[listen]\n{}\n", kept.join("\n"))
+            .replace(&root.display().to_string(), "{root}");
+        let edge = Edge::start_in(directory, &config, "exec \"$@\"");
+        let answer = get(edge.http, "/").unwrap();
+        edge.is_well();
+        answer
+    };
+    assert!(run(&|_| ()).ends_with("green"), "a whole journal decides");
+    assert!(state.join("state.json").exists(), "this is what is spoiled");
+    run(&|file| fs::write(file, [0xff; 100]).unwrap());
+    run(&|file| {
+        let bytes = fs::read(file).unwrap();
+        fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+    });
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_fails_flips_and_no_request() {
+    // Below a file there are no directories.
+    let edge = Edge::start(
+        &config(&Arc::new(AtomicBool::new(true)), "").replace("{root}/state", "/dev/null/state"),
+    );
+    let load = Load::start(edge.http);
+    wait("both are up", || {
+        let status = edge.cutover(&["status", "--json"]);
+        String::from_utf8_lossy(&status.stdout).matches("\"up\":true").count() == 2
+    });
+    let flip = edge.cutover(&["flip", "web", "green"]);
+    assert!(!flip.status.success());
+    assert!(get(edge.http, "/").unwrap().ends_with("blue"));
+    load.stop_without_failure();
+    edge.is_well();
+}
+
+#[test]
+fn a_drain_that_never_ends_ends_at_its_deadline_and_is_counted() {
+    let edge = edge("drain = { timeout = \"500ms\", streams = \"500ms\" }");
+    let load = Load::start(edge.http);
+    let mut stuck = connect(edge.http);
+    stuck.write_all(b"GET /hang HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n").unwrap();
+    wait("it is in flight", || {
+        edge.metric("cutover_requests_in_flight{service=\"web\",color=\"blue\"}")
+            .is_some_and(|count| count >= 1.0)
+    });
+    assert!(edge.cutover(&["flip", "web", "green"]).status.success());
+    let answer = rest(&stuck);
+    assert!(answer.is_empty() || answer.contains("x-cutover-reason: drained"), "{answer}");
+    wait("it is counted", || {
+        edge.metric("cutover_drain_forced_total{service=\"web\",kind=\"request\"}") == Some(1.0)
+    });
+    load.stop_without_failure();
+    edge.is_well();
+}
+
+#[test]
+fn an_endpoint_that_flaps_costs_no_request_and_no_flip() {
+    let well = Arc::new(AtomicBool::new(true));
+    let edge = Edge::start(&config(&well, ""));
+    let load = Load::start(edge.http);
+    for _ in 0..40 {
+        well.fetch_xor(true, Ordering::Relaxed);
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    well.store(true, Ordering::Relaxed);
+    assert!(get(edge.http, "/").unwrap().ends_with("blue"));
+    let changes = edge.log().iter().filter(|line| line.contains("endpoint down")).count();
+    assert!(changes <= 3, "{changes} changes: {:?}", edge.log());
+    load.stop_without_failure();
+    edge.is_well();
+}
+
+#[test]
+fn children_that_die_again_and_again_leave_no_zombie() {
+    let edge = edge("");
+    for _ in 0..3 {
+        for role in ["proxy", "controller"] {
+            let pid = edge.child(role).unwrap();
+            assert!(
+                Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success()
+            );
+            wait("the next one lives", || edge.child(role).is_some_and(|next| next != pid));
+        }
+        edge.is_well();
+    }
+    let pid = edge.supervisor.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    assert_eq!(children.split_whitespace().count(), 2, "{children}");
+}
+
+#[test]
+fn without_docker_a_deploy_is_refused_and_says_what_is_missing() {
+    let edge = Edge::start(&config(&Arc::new(AtomicBool::new(true)), ""));
+    for verb in ["deploy", "plan", "history", "rollback"] {
+        let output = edge.cutover(&[verb, "web"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{verb}: {said}");
+        assert!(said.contains("docker.enable is false"), "{verb}: {said}");
+    }
+}

@@ -1,0 +1,147 @@
+//! Every limit, as it stands in the file, on the real binary.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod edge;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use edge::{Edge, PATIENCE, connect, get, ok, rest, talk, upstream, wait};
+
+/// An upstream that never answers `/hang`.
+fn app() -> SocketAddr {
+    upstream(|head| match head.split(' ').nth(1) {
+        Some("/hang") => {
+            thread::park_timeout(PATIENCE);
+            Vec::new()
+        }
+        Some("/large") => {
+            let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 50000000\r\n\r\n".to_vec();
+            answer.resize(answer.len() + 50_000_000, b'x');
+            answer
+        }
+        _ => ok("fine"),
+    })
+}
+
+fn edge(limits: &str, service: &str) -> Edge {
+    let app = app();
+    Edge::start(&format!(
+        "[listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n[docker]\nenable = false\n\
+         [limits]\n{limits}\n[services.web]\nblue = [\"{app}\"]\nprobe.path = \"/\"\n{service}\n"
+    ))
+}
+
+fn assert_refused(answer: &str, status: u16, reason: &str) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    assert!(answer.contains(&format!("x-cutover-reason: {reason}\r\n")), "{answer}");
+}
+
+#[test]
+fn the_size_of_a_head_is_limited_by_the_file() {
+    let edge = edge(
+        "max_header_bytes = \"8KiB\"\nmax_headers = 10\nmax_target_bytes = \"100B\"",
+        "max_body = \"10B\"",
+    );
+    let request = |target: &str, fields: &str| {
+        format!("GET {target} HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n{fields}\r\n")
+    };
+    let many = |count: usize| "x: y\r\n".repeat(count);
+    let long = |bytes: usize| format!("/{}", "a".repeat(bytes - 1));
+    assert!(talk(edge.http, request(&long(100), &many(8))).ends_with("fine"));
+    assert_refused(&talk(edge.http, request(&long(101), "")), 414, "target_too_long");
+    assert_refused(&talk(edge.http, request("/", &many(9))), 431, "header_too_large");
+    let big = format!("x: {}\r\n", "y".repeat(9000));
+    assert_refused(&talk(edge.http, request("/", &big)), 431, "header_too_large");
+    let body = |length: usize| {
+        format!(
+            "POST / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        ) + &"x".repeat(length)
+    };
+    assert!(talk(edge.http, body(10)).starts_with("HTTP/1.1 200 "));
+    assert_refused(&talk(edge.http, body(11)), 413, "body_too_large");
+    for (reason, count) in [("header_too_large", 2.0), ("target_too_long", 1.0)] {
+        let name = format!("cutover_rejected_requests_total{{reason=\"{reason}\"}}");
+        assert_eq!(edge.metric(&name), Some(count), "{reason}");
+    }
+    edge.is_well();
+}
+
+#[test]
+fn the_patience_with_slow_clients_is_limited_by_the_file() {
+    let edge = edge(
+        "header_timeout = \"700ms\"\nidle_timeout = \"700ms\"\nbody_idle_timeout = \"700ms\"\n\
+         write_idle_timeout = \"700ms\"\nmin_body_rate = \"1MiB\"",
+        "",
+    );
+    let mut head = connect(edge.http);
+    head.write_all(b"GET / HTTP/1.1\r\nhost:").unwrap();
+    let mut unread = connect(edge.http);
+    unread.write_all(b"GET /large HTTP/1.1\r\nhost: edge.test\r\n\r\n").unwrap();
+    let mut body = connect(edge.http);
+    let post = "POST /hang HTTP/1.1\r\nhost: edge.test\r\ncontent-length: 1000000\r\n\r\n";
+    body.write_all(post.as_bytes()).unwrap();
+    let mut drip = connect(edge.http);
+    drip.write_all(post.as_bytes()).unwrap();
+    let mut dripping = drip.try_clone().unwrap();
+    // Never idle, and far below the rate.
+    let dripper = thread::spawn(move || {
+        while dripping.write_all(b"x").is_ok() {
+            thread::park_timeout(Duration::from_millis(100));
+        }
+    });
+    let idle = connect(edge.http);
+    // A clean client beside them is served all the while.
+    assert!(get(edge.http, "/").is_ok());
+    assert_refused(&rest(&head), 408, "header_timeout");
+    assert_refused(&rest(&body), 408, "body_timeout");
+    assert_refused(&rest(&drip), 408, "body_timeout");
+    drop(drip);
+    dripper.join().unwrap();
+    assert_eq!(rest(&idle), "");
+    wait("who does not read is cut", || edge.metric("cutover_requests_in_flight") == Some(0.0));
+    assert!(rest(&unread).len() < 50_000_000);
+    edge.is_well();
+}
+
+#[test]
+fn the_number_of_connections_is_limited_by_the_file() {
+    let edge = edge("max_connections = 6\nmax_connections_per_client = 4", "");
+    wait("the first client has gone", || edge.metric("cutover_connections") == Some(0.0));
+    let kept: Vec<_> = (0..4).map(|_| connect(edge.http)).collect();
+    wait("all are in", || edge.metric("cutover_connections") == Some(4.0));
+    assert_refused(&rest(&connect(edge.http)), 503, "connection_limit");
+    drop(kept);
+    edge.is_well();
+}
+
+#[test]
+fn who_waits_for_an_endpoint_waits_in_a_room_of_limited_size_and_time() {
+    let edge = edge("max_waiting = 1", "timeouts.hold = \"2s\"");
+    assert!(edge.cutover(&["pause", "web", "--max-pause", "2s"]).status.success());
+    let ask = b"GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n";
+    let mut first = connect(edge.http);
+    first.write_all(ask).unwrap();
+    wait("one waits", || edge.metric("cutover_waiting_requests") == Some(1.0));
+    assert_refused(&talk(edge.http, ask), 503, "hold_full");
+    assert_refused(&rest(&first), 503, "paused");
+    assert!(edge.cutover(&["resume", "web"]).status.success());
+    edge.is_well();
+}
+
+#[test]
+fn the_patience_with_upstreams_is_limited_by_the_file() {
+    let edge = edge(
+        "",
+        "timeouts = { connect = \"300ms\", response_header = \"300ms\", hold = \"300ms\" }",
+    );
+    assert_refused(
+        &talk(edge.http, "GET /hang HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n"),
+        504,
+        "upstream_timeout",
+    );
+    assert!(get(edge.http, "/").is_ok());
+    edge.is_well();
+}
