@@ -1,0 +1,18 @@
+//! Side-by-side comparison of Cutover with the proxies its users come from.
+//!
+//! One figure decides: nanoseconds on a processor of the proxy's whole process tree for each
+//! completed request, against `HAProxy` in the same round. Rounds are short and interleaved because a
+//! machine drifts by more than the proxies differ. The modules, from the door to the cellar:
+//! [`compare`] runs the rounds, [`report`] prints them, [`peer`] starts a proxy, [`load`] loads it
+//! (with `wrk`, or with [`generator`]), [`upstream`] is the app behind it, [`rig`] places processes
+//! and [`cpu`] reads what they used.
+
+pub mod case;
+pub mod compare;
+pub mod cpu;
+pub mod generator;
+pub mod load;
+pub mod peer;
+pub mod report;
+pub mod rig;
+pub mod upstream;

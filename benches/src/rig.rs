@@ -1,0 +1,126 @@
+//! Where processes run: on which processors, in which network.
+
+use std::env;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// How the proxy and the load share the processors.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Placement {
+    /// Two workers, nothing pinned.
+    Free2,
+    /// One worker pinned to processor 0, load and upstream pinned to processor 1.
+    Pin1,
+}
+
+impl Placement {
+    /// Worker threads of the proxy.
+    #[must_use]
+    pub fn workers(self) -> usize {
+        match self {
+            Self::Free2 => 2,
+            Self::Pin1 => 1,
+        }
+    }
+
+    /// Starts a proxy on its processors.
+    ///
+    /// # Errors
+    /// Fails when the program cannot be started.
+    pub fn spawn_proxy(self, command: &mut Command) -> anyhow::Result<Child> {
+        self.spawn(command, 0)
+    }
+
+    /// Starts a load generator or the upstream on theirs.
+    ///
+    /// # Errors
+    /// Fails when the program cannot be started.
+    pub fn spawn_load(self, command: &mut Command) -> anyhow::Result<Child> {
+        self.spawn(command, 1)
+    }
+
+    /// Children inherit the affinity of the thread that starts them.
+    fn spawn(self, command: &mut Command, processor: usize) -> anyhow::Result<Child> {
+        if self == Self::Free2 {
+            return Ok(command.spawn()?);
+        }
+        let ours = sched_getaffinity(None)?;
+        let mut theirs = CpuSet::new();
+        theirs.set(processor);
+        sched_setaffinity(None, &theirs).with_context(|| {
+            format!("pinning to processor {processor}: pin1 needs two, --placement free2 none")
+        })?;
+        let child = command.spawn();
+        sched_setaffinity(None, &ours)?;
+        Ok(child?)
+    }
+}
+
+/// Set in the environment of the process that runs in a network of its own.
+const INSIDE: &str = "CUTOVER_BENCH_NETNS";
+
+/// Starts this program again in a network of its own (loopback only), so that the machine's packet
+/// filters and connection tracking cost nobody anything. Returns only inside of it.
+///
+/// # Errors
+/// Fails when the kernel or `unshare` does not allow it.
+pub fn enter_network() -> anyhow::Result<()> {
+    if inside_network() {
+        return Ok(());
+    }
+    let allowed = Command::new("unshare").args(["-n", "true"]).status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        bail!("`unshare -n` does not work here; --no-netns measures on the machine's own network");
+    }
+    let error = Command::new("unshare")
+        .args(["-n", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
+        .arg(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .exec();
+    Err(error).context("starting again inside `unshare -n`")
+}
+
+/// Whether this process has been started again by [`enter_network`].
+#[must_use]
+pub fn inside_network() -> bool {
+    env::var_os(INSIDE).is_some()
+}
+
+/// An address on loopback that nobody listens on.
+///
+/// # Errors
+/// Fails when there is no port left.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+/// Waits until a condition holds.
+///
+/// # Errors
+/// Fails when it does not within ten seconds.
+pub fn wait_until(
+    what: &str,
+    mut holds: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds()? {
+        if Instant::now() > deadline {
+            bail!("{what}: not within 10 s");
+        }
+        pause(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Lets time pass.
+pub fn pause(duration: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "a bench has one thread and no worker")]
+    std::thread::sleep(duration);
+}
