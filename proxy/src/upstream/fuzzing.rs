@@ -21,6 +21,9 @@ pub fn request(bytes: &[u8]) {
         return;
     };
     let limits = Limits::default();
+    if parts.headers.len() > limits.max_headers {
+        return; // Hyper answers these with 431.
+    }
     let Ok(valid) = validate(&parts, hidden, &limits) else {
         return;
     };
