@@ -3,6 +3,7 @@
 mod body;
 mod events;
 mod openapi;
+pub(crate) mod requests;
 mod routes;
 
 use axum::Router;

@@ -47,6 +47,7 @@
 //!
 //! From the door to the cellar; a module uses only what stands below it, and a test sees to that.
 
+pub mod fuzzing;
 pub mod cli;
 mod demo;
 mod roles;

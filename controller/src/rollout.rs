@@ -12,7 +12,7 @@ mod progress;
 mod ready;
 mod record;
 mod report;
-mod request;
+pub(crate) mod request;
 pub(crate) mod routes;
 mod shell;
 mod steps;

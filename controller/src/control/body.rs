@@ -24,7 +24,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
             _ => Error::BadRequest(rejection.body_text()),
         })?;
-        let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
+        Self::read(&bytes)
+    }
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    /// Reads a whole body.
+    ///
+    /// # Errors
+    /// Says what cannot be read, and where.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
         let parsed = serde_json::from_slice(text);
         parsed.map(Self).map_err(|error| Error::BadRequest(format!("the body: {error}")))
     }

@@ -8,14 +8,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use cutover_proxy::table::{Generation, Pause, ServiceName};
 use http::{StatusCode, header};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::body::Body;
+use super::requests::{Flip, Hold, Shares};
 use super::{events, json, openapi, service_name};
 use crate::controller::Controller;
 use crate::error::Error;
 use crate::status::ServiceStatus;
-use crate::weights::{Target, Weights};
+use crate::weights::Weights;
 
 pub(super) fn router(controller: Controller) -> Router {
     Router::new()
@@ -101,35 +102,6 @@ async fn reload(State(controller): State<Controller>) -> Result<Response, Error>
 async fn metrics(State(controller): State<Controller>) -> Response {
     let text = controller.metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Flip {
-    to: Target,
-    #[serde(default)]
-    force: bool,
-}
-
-/// A color that is not named gets nothing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Shares {
-    blue: u32,
-    green: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Hold {
-    writes_only: bool,
-    max_pause_ms: u64,
-}
-
-impl Default for Hold {
-    fn default() -> Self {
-        Self { writes_only: false, max_pause_ms: 30_000 }
-    }
 }
 
 #[derive(Debug, Serialize)]

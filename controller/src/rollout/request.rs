@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::machine::Limits;
 use crate::config::{DrainConfig, ServiceConfig};
@@ -11,7 +11,7 @@ use crate::containers::PullPolicy;
 use crate::millis::millis;
 
 /// The body of `POST …/deploy` and `…/plan`; what is not said is as the service's config has it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Deploy {
     /// All services that flip together; empty is the one in the path.
@@ -39,7 +39,7 @@ pub(crate) struct Deploy {
 }
 
 /// The body of `POST …/rollback`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Rollback {
     /// To which revision; the one before this where it is not said.
