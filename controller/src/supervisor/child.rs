@@ -16,7 +16,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A child that lived this long did not fail to start: its successor is to serve within a second,
 /// however often somebody kills one.
-const SETTLED: Duration = Duration::from_secs(2);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// The two kinds of children.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
