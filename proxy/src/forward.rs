@@ -58,7 +58,8 @@ impl Forward<'_> {
     ///
     /// Guarantee 3: what has not been sent may be sent again, whatever it is; what may have been
     /// executed is sent again only if it is idempotent (RFC 9110 §9.2.2) and its body is untouched.
-    /// An endpoint that does not answer in time counts as failed, and another one is asked, once.
+    /// An endpoint that does not answer in time, or with no valid head, counts as failed, and another
+    /// one is asked, once.
     ///
     /// # Errors
     /// The reason of the last failure.
@@ -125,6 +126,7 @@ impl Forward<'_> {
             resends.done +=
                 usize::from(matches!(failure, Trouble::Failure(Failure::Closed { .. })));
             last = match retry {
+                Retry::Malformed => Reason::UpstreamMalformed,
                 Retry::Timeout => Reason::UpstreamTimeout,
                 Retry::Closed | Retry::ConnectFailed | Retry::Stale => Reason::UpstreamClosed,
             };
@@ -230,16 +232,37 @@ impl Forward<'_> {
                 lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
                 (resends.is_free() || service.spend_retry()).then_some(Retry::Closed)
             }
-            Trouble::Timeout => {
+            Trouble::Failure(Failure::Closed { reused: false, .. }) => {
                 lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
-                let again = self.parts.method.is_idempotent() && resends.after_timeout();
-                if again {
-                    self.record.failed(lease, UpstreamError::Timeout);
-                }
-                again.then_some(Retry::Timeout)
+                None
+            }
+            Trouble::Timeout => {
+                self.ask_another(lease, resends, UpstreamError::Timeout, Retry::Timeout)
+            }
+            Trouble::Failure(Failure::Io(_)) => {
+                self.ask_another(lease, resends, UpstreamError::Closed, Retry::Closed)
+            }
+            Trouble::Failure(Failure::Malformed(_)) => {
+                self.ask_another(lease, resends, UpstreamError::Malformed, Retry::Malformed)
             }
             Trouble::Drained | Trouble::Failure(_) => None,
         }
+    }
+
+    /// An endpoint had the whole request and gave no answer that can be used: another one, once.
+    fn ask_another(
+        &mut self,
+        lease: &Lease,
+        resends: &mut Resends,
+        error: UpstreamError,
+        retry: Retry,
+    ) -> Option<Retry> {
+        lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
+        let again = self.parts.method.is_idempotent() && resends.may_ask_another();
+        if again {
+            self.record.failed(lease, error);
+        }
+        again.then_some(retry)
     }
 
     /// Counts a failure that nothing can be done about.
@@ -279,7 +302,7 @@ struct Resends {
     done: usize,
     restart: Restart,
     free: usize,
-    timed_out: bool,
+    asked_another: bool,
 }
 
 impl Resends {
@@ -306,9 +329,9 @@ impl Resends {
         }
     }
 
-    /// Once, for a client has waited for long by then.
-    fn after_timeout(&mut self) -> bool {
-        let first = !std::mem::replace(&mut self.timed_out, true);
+    /// Once: the client may have waited for long by then, and the request may be to blame.
+    fn may_ask_another(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.asked_another, true);
         first && self.elsewhere && self.bodiless
     }
 }

@@ -135,6 +135,8 @@ pub(crate) enum Retry {
     Closed,
     /// No connection could be made; nothing was sent.
     ConnectFailed,
+    /// The answer was no valid HTTP; the request is safe to resend.
+    Malformed,
     /// A pooled connection had been closed by the upstream; nothing was lost.
     Stale,
     /// An endpoint did not answer in time; the request is safe to resend.
@@ -142,7 +144,8 @@ pub(crate) enum Retry {
 }
 
 impl Label for Retry {
-    const ALL: &'static [Self] = &[Self::Closed, Self::ConnectFailed, Self::Stale, Self::Timeout];
+    const ALL: &'static [Self] =
+        &[Self::Closed, Self::ConnectFailed, Self::Malformed, Self::Stale, Self::Timeout];
 
     fn index(self) -> usize {
         self as usize
@@ -152,6 +155,7 @@ impl Label for Retry {
         match self {
             Self::Closed => "closed",
             Self::ConnectFailed => "connect_failed",
+            Self::Malformed => "malformed",
             Self::Stale => "stale",
             Self::Timeout => "timeout",
         }

@@ -145,6 +145,25 @@ fn a_get_that_one_endpoint_leaves_unanswered_is_asked_of_another() {
 }
 
 #[test]
+fn a_get_whose_answer_breaks_off_in_its_head_or_is_malformed_is_asked_of_another() {
+    for (said, retry) in [("HTTP/1.1 200 OK\r\nconte", "closed"), ("no http\r\n\r\n", "malformed")]
+    {
+        let bad = Upstream::scripted(move |_| Then::Close(said.into()));
+        let good = Upstream::saying("good");
+        let mut edge = Edge::in_front_of(&[bad.address, good.address]);
+        edge.service().balance = Balance::First;
+        edge.apply();
+        let response = edge.connect().post("/", b"pay");
+        assert_eq!(response.status, 502);
+        assert_eq!(good.requests(), 0, "what may have been executed is not sent twice");
+        assert_eq!(edge.get("/").text(), "good");
+        assert_eq!(edge.snapshot().services[0].retries.get(retry), Some(&1));
+        edge.get("/");
+        assert!(edge.snapshot().pools[0].endpoints[0].ejected, "three in a row");
+    }
+}
+
+#[test]
 fn no_get_fails_for_want_of_budget_while_another_endpoint_lives() {
     let bad = Upstream::scripted(|_| Then::Close(Vec::new()));
     let good = Upstream::saying("good");
