@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cutover_proxy::table::{Generation, Pause, ServiceName};
+use cutover_proxy::table::{Color, Generation, Pause, ServiceName};
 use serde::Serialize;
 use tracing::info;
 
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::events::EventKind;
 use crate::millis::millis;
 use crate::weights::{Target, Weights};
+use crate::world::World;
 
 /// Another color serves, and every request from now on goes there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,7 +46,8 @@ pub struct Weighed {
 }
 
 impl Controller {
-    /// Makes a color serve, or both, once its probes pass; `force` does not ask them.
+    /// Makes a color serve, or both, once its probes pass. With `force` they are not asked, and the
+    /// color serves whatever they say, until they pass for the first time.
     ///
     /// When it returns, no new request goes to a color that stopped serving. What it had begun goes
     /// on, and is drained in the background.
@@ -87,7 +89,7 @@ impl Controller {
     ) -> Result<Flipped, Error> {
         let weights = Weights::of(to);
         self.check_unlocked(service)?;
-        if let Some(nothing) = self.serves_already(service, to)? {
+        if let Some(nothing) = self.serves_already(service, to, force)? {
             return Ok(nothing);
         }
         // Without the turn, for an endpoint that hangs must not keep a dying container in the table.
@@ -100,7 +102,7 @@ impl Controller {
         let probe_ms = millis(start.elapsed());
         let _turn = self.0.turn.lock().await;
         let from = self.shares(service)?.0.active();
-        let applied = self.swap(&[(service.clone(), weights)], None).await?;
+        let applied = self.swap(&[(service.clone(), weights)], force, None).await?;
         self.tally(|tally| tally.flip_duration.observe(applied.swap));
         let Applied { generation, .. } = applied;
         let flip_us = micros(applied.swap);
@@ -115,12 +117,18 @@ impl Controller {
         Ok(Flipped { service: service.clone(), from, to, generation, flip_us, probe_ms })
     }
 
-    /// A flip to what serves already is done before it begins.
-    fn serves_already(&self, service: &ServiceName, to: Target) -> Result<Option<Flipped>, Error> {
+    /// A flip to what serves already is done before it begins, but for one by force: perhaps the
+    /// color is not up.
+    fn serves_already(
+        &self,
+        service: &ServiceName,
+        to: Target,
+        force: bool,
+    ) -> Result<Option<Flipped>, Error> {
         let (weights, live) = self.shares(service)?;
         let from = weights.active();
         let same = weights == Weights::of(to) || (from == to && to != Target::Both);
-        Ok((same && live).then(|| Flipped {
+        Ok((same && live && !force).then(|| Flipped {
             service: service.clone(),
             from,
             to,
@@ -165,7 +173,7 @@ impl Controller {
         let (this, changes) = (self.clone(), changes.to_vec());
         detached(async move {
             let _turn = this.0.turn.lock().await;
-            let applied = this.swap(&changes, drain).await?;
+            let applied = this.swap(&changes, false, drain).await?;
             let Applied { generation, .. } = applied;
             for (service, weights) in changes {
                 info!(%service, blue = weights.blue, green = weights.green, %generation, "weights set");
@@ -225,10 +233,12 @@ impl Controller {
         .await
     }
 
-    /// One table with other shares: intent, table, fact. The caller has the turn.
+    /// One table with other shares: intent, table, fact. The caller has the turn. With `force` the
+    /// colors that serve then do so whatever their probes say.
     async fn swap(
         &self,
         changes: &[(ServiceName, Weights)],
+        force: bool,
         drain: Option<DrainConfig>,
     ) -> Result<Applied, Error> {
         for (service, weights) in changes {
@@ -239,9 +249,28 @@ impl Controller {
                 ));
             }
         }
-        self.change_quietly(|world| world.state.intent = Some(changes.iter().cloned().collect()));
+        let intended = self.change_quietly(|world| {
+            world.state.intent = Some(changes.iter().cloned().collect());
+            let intend = |(service, weights): &(ServiceName, Weights)| {
+                let state = world.state.services.entry(service.clone()).or_default();
+                let forced = |color: &Color| {
+                    weights.serves(*color) && (force || state.forced.contains(color))
+                };
+                let forced = Color::ALL.into_iter().filter(forced).collect();
+                (service.clone(), std::mem::replace(&mut state.forced, forced))
+            };
+            changes.iter().map(intend).collect::<Vec<_>>()
+        });
+        let unforce = |world: &mut World| {
+            for (service, forced) in intended.into_iter().rev() {
+                world.state.services.entry(service).or_default().forced = forced;
+            }
+        };
         if let Err(error) = self.save().await {
-            self.change_quietly(|world| world.state.intent = None);
+            self.change_quietly(|world| {
+                world.state.intent = None;
+                unforce(world);
+            });
             return Err(error);
         }
         let before = self.change_quietly(|world| {
@@ -259,6 +288,7 @@ impl Controller {
                     for (service, weights) in before.into_iter().rev() {
                         world.state.services.entry(service).or_default().weights = weights;
                     }
+                    unforce(world);
                 });
                 self.withdraw().await;
                 Err(error)

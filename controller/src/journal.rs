@@ -3,12 +3,12 @@
 //! One small file, replaced whole: written beside, synced, renamed, the directory synced, and the
 //! generation before it kept. A file that does not match its checksum is as good as none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use cutover_proxy::table::{Generation, Pause, ServiceName};
+use cutover_proxy::table::{Color, Generation, Pause, ServiceName};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -34,6 +34,8 @@ pub struct State {
 pub struct ServiceState {
     /// The shares of the colors; `None` while nothing has decided them.
     pub weights: Option<Weights>,
+    /// The colors that serve by force until their probes pass.
+    pub forced: BTreeSet<Color>,
     /// Requests are held.
     pub pause: Option<Pause>,
     /// The rollout under way, in its own words.

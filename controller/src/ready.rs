@@ -155,6 +155,7 @@ impl Controller {
                 if came_up {
                     self.came_up(key, asked);
                 }
+                self.end_force(key);
                 return Ok(());
             }
         }

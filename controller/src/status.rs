@@ -112,7 +112,7 @@ pub struct EndpointStatus {
     pub up: bool,
     /// Whether the proxy leaves it out for now because connections to it failed.
     pub ejected: bool,
-    /// Why it is not up.
+    /// Why it is not up, or what speaks against it though it is.
     pub reason: Option<String>,
     /// What the last probe saw.
     pub last_probe: Option<String>,

@@ -3,6 +3,7 @@
 //! Plain data without I/O. `table_builder` turns it into the proxy's table.
 
 mod live;
+mod up;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -233,17 +234,6 @@ impl World {
             unwell: found.unwell.clone(),
         }));
         endpoints
-    }
-
-    /// Whether an endpoint gets requests when its color serves.
-    #[must_use]
-    pub fn up(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
-        let key = (name.clone(), color, endpoint.id.clone());
-        let well = match self.health.get(&key) {
-            Some(health) => health.up(),
-            None => self.booting && self.weights(name).serves(color),
-        };
-        well && endpoint.unwell.is_none() && endpoint.address.is_some()
     }
 
     /// Every host name that has to be resolved.

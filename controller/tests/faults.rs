@@ -85,6 +85,10 @@ fn host(edge: &Edge, text: &str, name: &str) -> String {
     text.replacen("[services.web]", &line, 1)
 }
 
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
 fn serves(edge: &Edge, name: &str) -> bool {
     edge.cutover(&["status", "--json"]).status.success()
         && edge::talk(
@@ -251,6 +255,53 @@ fn an_endpoint_that_flaps_costs_no_request_and_no_flip() {
     let changes = edge.log().iter().filter(|line| line.contains("endpoint down")).count();
     assert!(changes <= 3, "{changes} changes: {:?}", edge.log());
     load.stop_without_failure();
+    edge.is_well();
+}
+
+#[test]
+fn a_color_flipped_to_by_force_serves_at_once_until_its_probes_have_passed() {
+    let blue_is_well = Arc::new(AtomicBool::new(true));
+    let edge = Edge::start(&config(&blue_is_well, "timeouts.hold = \"1s\""));
+    let flip = |arguments: &[&str]| {
+        let output = edge.cutover(&[&["flip", "web"], arguments].concat());
+        output.status.code()
+    };
+    let blue = || {
+        let answer = edge.ask("GET /v1/services/web").unwrap();
+        let json: serde_json::Value = serde_json::from_str(body(&answer)).unwrap();
+        let endpoint = &json["colors"]["blue"]["endpoints"][0];
+        (endpoint["up"] == true, endpoint["reason"].as_str().map(str::to_owned))
+    };
+    let by_force = (true, Some("HTTP 503; serves by force".to_owned()));
+    assert_eq!(flip(&["green"]), Some(0));
+    blue_is_well.store(false, Ordering::Relaxed);
+    wait("blue is down", || blue() == (false, Some("HTTP 503".into())));
+    assert_eq!(flip(&["blue"]), Some(3));
+    assert!(get(edge.http, "/").unwrap().ends_with("green"));
+
+    assert_eq!(flip(&["blue", "--force"]), Some(0));
+    assert!(get(edge.http, "/").unwrap().ends_with("blue"));
+    let load = Load::start(edge.http);
+    load.passes(20);
+    assert_eq!(blue(), by_force);
+    // The next controller has not forgotten what the operator said.
+    let controller = edge.child("controller").unwrap();
+    assert!(Command::new("kill").args(["-9", &controller.to_string()]).status().unwrap().success());
+    wait("another controller", || edge.child("controller").is_some_and(|pid| pid != controller));
+    wait("it has judged blue", || edge.answers() && blue() == by_force);
+    load.stop_without_failure();
+
+    blue_is_well.store(true, Ordering::Relaxed);
+    wait("blue is well", || blue() == (true, None));
+    assert!(get(edge.http, "/").unwrap().ends_with("blue"));
+    // From here on its health counts again.
+    blue_is_well.store(false, Ordering::Relaxed);
+    wait("blue is down again", || blue() == (false, Some("HTTP 503".into())));
+    assert!(get(edge.http, "/").unwrap_err().contains("x-cutover-reason: no_endpoint"));
+    // By force what serves already serves again.
+    assert_eq!(flip(&["blue", "--force"]), Some(0));
+    assert!(get(edge.http, "/").unwrap().ends_with("blue"));
+    assert_eq!(flip(&["green"]), Some(0));
     edge.is_well();
 }
 

@@ -282,6 +282,8 @@ fn state(service: &Service, color: &str, serves: bool, status: &ColorStatus) -> 
             words.push(format!("{}: {}", plain(name), plain(reason)));
         } else if endpoint.ejected {
             words.push(format!("{}: left out for now, connections failed", plain(name)));
+        } else if let Some(reason) = &endpoint.reason {
+            words.push(format!("{}: {}", plain(name), plain(reason)));
         }
     }
     words.join("; ").replace('\n', " ")

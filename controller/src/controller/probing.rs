@@ -82,6 +82,9 @@ impl Controller {
             let health = world.health.get_mut(key)?;
             health.judge(answer, asked.probe.rise, asked.probe.fall)
         });
+        if failed.is_none() {
+            self.end_force(key);
+        }
         match (changed, failed) {
             (Some(true), _) => self.came_up(key, asked),
             (Some(false), reason) => {
@@ -95,6 +98,18 @@ impl Controller {
             }
             (None, Some(_)) => self.look_names_up(),
             (None, None) => {}
+        }
+    }
+
+    /// After a probe that passed: from then on the health of a color that was forced counts.
+    pub(crate) fn end_force(&self, key: &EndpointKey) {
+        if self.change_quietly(|world| world.passed(key)) {
+            let (service, color, _) = key;
+            info!(%service, %color, "its probes pass: it no longer serves by force");
+            self.0.stale.notify_one();
+            let this = self.clone();
+            // A failure is in the status; the next write brings it along.
+            tokio::spawn(async move { this.save().await.ok() });
         }
     }
 

@@ -115,6 +115,7 @@ fn endpoint(
     endpoint: &Endpoint,
 ) -> EndpointStatus {
     let up = world.up(name, color, endpoint);
+    let forced = world.up_by_force(name, color, endpoint);
     let key = (name.clone(), color, endpoint.id.clone());
     let last = world.health.get(&key).and_then(|health| health.last());
     let pools = world.snapshot.pools.iter();
@@ -123,11 +124,12 @@ fn endpoint(
         .any(|p| p.endpoints.iter().any(|e| e.id == endpoint.id && e.ejected));
     let reason = match (&endpoint.unwell, last) {
         _ if up && ejected => Some("left out for now: connections to it failed".into()),
-        _ if up => None,
+        _ if up && !forced => None,
         (Some(unwell), _) => Some(unwell.clone()),
         (None, Some(answer)) => Some(answer.text.clone()),
         (None, None) => Some("not probed yet".into()),
     };
+    let reason = reason.map(|why| if forced { format!("{why}; serves by force") } else { why });
     let address = endpoint.address.map_or_else(|| endpoint.label.clone(), |a| a.to_string());
     EndpointStatus {
         name: (endpoint.container.is_none() && endpoint.label != address)

@@ -1,0 +1,41 @@
+//! Which endpoints get requests.
+
+use cutover_proxy::table::{Color, ServiceName};
+
+use super::{Endpoint, EndpointKey, World};
+
+impl World {
+    /// Whether an endpoint gets requests when its color serves.
+    #[must_use]
+    pub fn up(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
+        self.is_well(name, color, endpoint) || self.up_by_force(name, color, endpoint)
+    }
+
+    /// Whether an endpoint gets requests only because its color was flipped to by force: nothing of
+    /// the color is well, and nothing has been since.
+    #[must_use]
+    pub fn up_by_force(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
+        let forced = self.state.services.get(name).is_some_and(|s| s.forced.contains(&color));
+        let any_well = || self.endpoints(name, color).iter().any(|e| self.is_well(name, color, e));
+        forced && self.weights(name).serves(color) && endpoint.address.is_some() && !any_well()
+    }
+
+    /// Whether probes and Docker find an endpoint fit to serve.
+    fn is_well(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
+        let key = (name.clone(), color, endpoint.id.clone());
+        let well = match self.health.get(&key) {
+            Some(health) => health.up(),
+            None => self.booting && self.weights(name).serves(color),
+        };
+        well && endpoint.unwell.is_none() && endpoint.address.is_some()
+    }
+
+    /// A probe of an endpoint has passed: once that makes it well, its color needs no force any
+    /// more. Says whether it did until now.
+    pub fn passed(&mut self, (service, color, id): &EndpointKey) -> bool {
+        let endpoints = self.endpoints(service, *color);
+        let well = endpoints.iter().any(|e| e.id == *id && self.is_well(service, *color, e));
+        let state = self.state.services.get_mut(service);
+        well && state.is_some_and(|state| state.forced.remove(color))
+    }
+}
