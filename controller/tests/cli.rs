@@ -153,10 +153,20 @@ fn weight_pause_resume_and_reload_send_what_the_contract_says() {
 }
 
 #[test]
-fn weights_that_serve_nothing_are_refused_before_anyone_is_asked() {
+fn weights_that_serve_nothing_or_leave_a_color_out_are_refused_before_anyone_is_asked() {
     let socket = PathBuf::from("/nonexistent");
-    assert_eq!(cutover(&socket, &["weight", "web", "blue=0"]).status.code(), Some(2));
-    assert_eq!(cutover(&socket, &["weight", "web", "blue=1", "blue=2"]).status.code(), Some(2));
+    for (shares, hint) in [
+        (&["blue=0", "green=0"][..], "blue=95 green=5"),
+        (&["blue=5"], "blue=5 green=95"),
+        (&["green=0"], "blue=100 green=0"),
+        (&["blue=200"], "blue=200 green=0"),
+        (&["blue=1", "blue=2"], "blue=95 green=5"),
+    ] {
+        let output = cutover(&socket, &[&["weight", "web"], shares].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{shares:?}");
+        assert!(said.contains(&format!("hint: cutover weight web {hint}\n")), "{shares:?}: {said}");
+    }
 }
 
 const STATUS: &str = r#"{"version":"0.1.0","generation":12,"config":{"path":null,"ok":true,"error":null},"services":[{"name":"web","active":"green","weights":{"blue":0,"green":100},"paused":false,"colors":{"blue":{"endpoints":[],"requests_in_flight":0,"streams_in_flight":0},"green":{"endpoints":[{"address":"10.0.0.2:8000","container":null,"up":true,"reason":null}],"requests_in_flight":7,"streams_in_flight":0}},"draining":[],"rollout":null},{"name":"api","active":"blue"}]}"#;

@@ -36,23 +36,35 @@ pub(super) async fn flip(
     })
 }
 
-/// Sets the shares; a color that is not named gets none.
+/// Sets the shares, of both colors: one that is forgotten must not take the color's traffic away.
 pub(super) async fn weight(
     client: &Client,
     service: &str,
     shares: &[(String, u32)],
 ) -> Result<u8, Failure> {
     let share = |color: &str| {
-        let mut named = shares.iter().filter(|(name, _)| name == color);
-        (named.next().map_or(0, |(_, share)| *share), named.next().is_none())
+        let mut named = shares.iter().filter(|(name, _)| name == color).map(|(_, share)| *share);
+        (named.next(), named.next())
     };
-    let ((blue, blue_once), (green, green_once)) = (share("blue"), share("green"));
-    if !blue_once || !green_once || (blue, green) == (0, 0) {
-        return Err(Failure::Usage {
-            message: "each color at most once, and one of them more than 0".to_owned(),
-            hint: format!("cutover weight {service} blue=95 green=5"),
-        });
-    }
+    let refused = |message: &str, blue: u32, green: u32| {
+        Err(Failure::Usage {
+            message: message.to_owned(),
+            hint: format!("cutover weight {service} blue={blue} green={green}"),
+        })
+    };
+    let (blue, green) = match (share("blue"), share("green")) {
+        ((Some(0), None), (Some(0), None)) => {
+            return refused("one of the shares must be more than 0", 95, 5);
+        }
+        ((Some(blue), None), (Some(green), None)) => (blue, green),
+        ((Some(blue), None), (None, _)) => {
+            return refused("the share of green is missing", blue, rest(blue));
+        }
+        ((None, _), (Some(green), None)) => {
+            return refused("the share of blue is missing", rest(green), green);
+        }
+        _ => return refused("the share of each color is named once", 95, 5),
+    };
     let answer = post(client, service, "weight", &json!({ "blue": blue, "green": green })).await?;
     print(client, &answer, |answer| {
         let generation = match answer.get("generation").and_then(Value::as_u64) {
@@ -61,6 +73,11 @@ pub(super) async fn weight(
         };
         format!("{service}: blue {blue}, green {green}{generation}")
     })
+}
+
+/// What is left of a hundred.
+fn rest(share: u32) -> u32 {
+    100_u32.saturating_sub(share)
 }
 
 /// Holds requests.

@@ -19,10 +19,10 @@ fn openapi() -> Value {
         }
     });
     let weights = json!({
-        "type": "object", "additionalProperties": false,
+        "type": "object", "additionalProperties": false, "required": ["blue", "green"],
         "properties": {
-            "blue": {"type": "integer", "minimum": 0, "default": 0},
-            "green": {"type": "integer", "minimum": 0, "default": 0}
+            "blue": {"type": "integer", "minimum": 0},
+            "green": {"type": "integer", "minimum": 0}
         }
     });
     let pause = json!({

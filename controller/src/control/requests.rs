@@ -15,12 +15,12 @@ pub(crate) struct Flip {
     pub(crate) force: bool,
 }
 
-/// The body of `POST …/weight`: a color that is not named gets nothing.
-#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
+/// The body of `POST …/weight`: both are needed; that one is missing is told in words of ours.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Shares {
-    pub(crate) blue: u32,
-    pub(crate) green: u32,
+    pub(crate) blue: Option<u32>,
+    pub(crate) green: Option<u32>,
 }
 
 /// The body of `POST …/pause`.

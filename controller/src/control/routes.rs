@@ -69,7 +69,12 @@ async fn weight(
     Body(body): Body<Shares>,
 ) -> Result<Response, Error> {
     let name = service_name(&controller, &name)?;
-    let weights = Weights { blue: body.blue, green: body.green };
+    let (Some(blue), Some(green)) = (body.blue, body.green) else {
+        return Err(Error::BadRequest(
+            "the shares of both colors are needed: {\"blue\": 95, \"green\": 5}".into(),
+        ));
+    };
+    let weights = Weights { blue, green };
     Ok(json(StatusCode::OK, &controller.weight(&name, weights).await?))
 }
 
