@@ -57,6 +57,26 @@ fn a_bad_file_is_exit_2_with_place_cause_excerpt_and_hint() {
 }
 
 #[test]
+fn a_slip_of_the_finger_is_told_the_nearest_key() {
+    let directory = tempfile::tempdir().unwrap();
+    for (typed, meant) in [
+        ("services.web.hots = [\"a.example\"]", "hosts"),
+        ("services.web.hsots = [\"a.example\"]", "hosts"),
+        ("services.web.hst = \"a.example\"", "host"),
+        ("services.web.prot = 80", "port"),
+        ("services.web.timeout.connect = \"1s\"", "timeouts"),
+        ("limits.max_conections = 5", "max_connections"),
+        ("limits.max_connections_per_clients = 5", "max_connections_per_client"),
+        ("limit.max_headers = 5", "limits"),
+    ] {
+        let output = check(directory.path(), typed);
+        assert_eq!(output.status.code(), Some(2), "{typed}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains(&format!("hint: did you mean `{meant}`?\n")), "{typed}\n{stderr}");
+    }
+}
+
+#[test]
 fn a_file_that_was_named_and_is_not_there_is_exit_2() {
     let output = cutover(&["check", "--config", "/nonexistent/cutover.toml"]);
     assert_eq!(output.status.code(), Some(2));

@@ -216,12 +216,14 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The word most like `typed`, if any is like enough.
+/// The word most like `typed`, if any is like enough: the fewest letters to add, drop or replace,
+/// then the most alike (`hots` is `hosts` with a letter lost rather than `host` with two swapped),
+/// then the first.
 pub(crate) fn nearest<'w>(typed: &str, words: &[&'w str]) -> Option<&'w str> {
     words
         .iter()
-        .map(|word| (strsim::jaro_winkler(typed, word), *word))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, word)| word)
+        .map(|word| (strsim::levenshtein(typed, word), strsim::jaro_winkler(typed, word), *word))
+        .filter(|(_, likeness, _)| *likeness > 0.75)
+        .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
+        .map(|(_, _, word)| word)
 }
