@@ -77,7 +77,9 @@ impl Controller {
     /// [`Error::ConfigInvalid`] with all that is wrong with it, and as [`Controller::reload`].
     pub async fn reload_file(&self) -> Result<Generation, Error> {
         let path = self.world(|world| world.config_status.path.clone()).map(PathBuf::from);
-        let loaded = tokio::task::spawn_blocking(move || Config::load(path.as_deref())).await;
+        let serves = self.world(|world| !world.config.services.is_empty());
+        let load = move || Config::load_again(path.as_deref(), serves);
+        let loaded = tokio::task::spawn_blocking(load).await;
         self.take_config(loaded.map_err(|error| Error::Failed(error.to_string()))?).await
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Reload {
     path: PathBuf,
     /// What the file said when it was last taken or refused.
     known: Content,
+    /// Whether the last config that was taken has services.
+    serves: bool,
     told: Arc<Notify>,
     /// `None` where the kernel refuses: looking is enough then.
     watcher: Option<RecommendedWatcher>,
@@ -46,9 +48,9 @@ pub(crate) struct Reload {
 
 impl Reload {
     /// Watches a file, or the default one, from now on. `text` is what it said when the running
-    /// config was read, `None` where there was no file.
+    /// config was read, `None` where there was no file; `serves`, whether that config has services.
     #[must_use]
-    pub(crate) fn watch(path: Option<&Path>, text: Option<String>) -> Self {
+    pub(crate) fn watch(path: Option<&Path>, text: Option<String>, serves: bool) -> Self {
         let path = path.unwrap_or_else(|| Path::new(DEFAULT_PATH));
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let told = Arc::new(Notify::new());
@@ -71,7 +73,8 @@ impl Reload {
             }
         };
         let known = text.map_or(Content::Missing, Content::Text);
-        let mut reload = Self { path, known, told, watcher, watched: BTreeSet::new(), kept: None };
+        let watched = BTreeSet::new();
+        let mut reload = Self { path, known, serves, told, watcher, watched, kept: None };
         reload.watch_directories();
         reload
     }
@@ -100,7 +103,8 @@ impl Reload {
             self.known = content.clone();
             return match content {
                 Content::Text(text) => {
-                    let config = Config::parse(&self.path, &text)?;
+                    let config = Config::parse_again(&self.path, &text, self.serves)?;
+                    self.serves = !config.services.is_empty();
                     if let Some(path) = &self.kept {
                         keep(path, &text);
                     }

@@ -150,6 +150,8 @@ impl<'c> Family<'c> {
         };
         // Where a controller that dies while the file is broken finds the config that is live.
         let last_good = config.runtime.state_dir.join("config.last-good.toml");
+        // One of a former life says nothing: the file that this life begins with is valid.
+        std::fs::remove_file(&last_good).ok();
         controller.extend(["--last-good".into(), last_good.into()]);
         let limit = humantime::format_duration(config.runtime.shutdown_timeout).to_string();
         let user = config.runtime.proxy_user.to_string();

@@ -121,6 +121,73 @@ fn a_file_that_is_written_byte_by_byte_is_live_when_it_is_whole() {
 }
 
 #[test]
+fn a_file_written_one_byte_at_a_time_costs_no_request() {
+    let app = upstream(|_| ok("app"));
+    // What is before the last brace is no TOML, and what is behind it changes no service.
+    let text = |host: &str| {
+        format!(
+            "services.web = {{ hosts = [\"{host}\", \"edge.test\"], blue = [\"{app}\"], timeouts = {{ hold = \"0s\" }} }}\n\
+             [listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n[docker]\nenable = false\n"
+        )
+    };
+    let edge = Edge::start(&text("old.test"));
+    let written = fs::read_to_string(edge.config_path()).unwrap();
+    let load = Load::start(edge.http);
+    let mut file = fs::File::create(edge.config_path()).unwrap();
+    // Long enough for an empty file to be seen.
+    wait("it is refused", || edge.log().concat().contains("is empty: the running config is kept"));
+    for byte in written.replace("old.test", "new.test").bytes() {
+        file.write_all(&[byte]).unwrap();
+        thread::park_timeout(Duration::from_millis(10));
+    }
+    wait("the whole file is live", || serves(&edge, "new.test"));
+    load.stop_without_failure();
+    edge.is_well();
+}
+
+#[test]
+fn a_file_that_is_emptied_is_kept_from_emptying_the_edge() {
+    let edge = edge("timeouts.hold = \"0s\"");
+    let load = Load::start(edge.http);
+    let text = fs::read_to_string(edge.config_path()).unwrap();
+    let refused = r#"cutover_config_reloads_total{result="refused"}"#;
+    let status = || {
+        let answer = edge.ask("GET /v1/status").unwrap_or_default();
+        let json = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        serde_json::from_str::<serde_json::Value>(json).unwrap_or_default()["config"].take()
+    };
+    let is_refused = || {
+        let config = status();
+        let error = config["error"].as_str().unwrap_or_default();
+        config["ok"] == false
+            && error.contains("cutover.toml: is empty: the running config is kept")
+            && error.contains("hint: ")
+    };
+    for (times, empty) in [(1.0, ""), (2.0, " \n\t\n"), (3.0, "# to be written\n")] {
+        fs::write(edge.config_path(), empty).unwrap();
+        wait("it is counted", || edge.metric(refused) == Some(times));
+        assert!(is_refused(), "{}", status());
+    }
+    assert!(edge.log().concat().contains("is empty: the running config is kept"));
+    assert_eq!(edge.cutover(&["reload"]).status.code(), Some(2));
+    // Nor does the next controller, which finds it so.
+    let controller = edge.child("controller").unwrap();
+    assert!(Command::new("kill").args(["-9", &controller.to_string()]).status().unwrap().success());
+    wait("another controller", || edge.child("controller").is_some_and(|pid| pid != controller));
+    wait("it says so too", is_refused);
+    load.stop_without_failure();
+    fs::write(edge.config_path(), text).unwrap();
+    wait("the file is well again", || status()["ok"] == true);
+    // Whoever wants no service may say so.
+    let without = "[services]\n[docker]\nenable = false\n";
+    fs::write(edge.config_path(), without).unwrap();
+    wait("nothing is served", || {
+        get(edge.http, "/").is_err_and(|answer| answer.contains("x-cutover-reason: no_route"))
+    });
+    assert_eq!(edge.line("panicked at"), None);
+}
+
+#[test]
 fn a_file_may_be_swapped_by_link_deleted_and_closed_to_us() {
     let edge = edge("");
     let load = Load::start(edge.http);

@@ -17,7 +17,7 @@ use super::tree::Fault;
 #[derive(Clone, Debug)]
 pub struct Report {
     path: PathBuf,
-    /// `None` when the file could not even be read.
+    /// `None` when the fault is in none of its lines: it could not even be read, say.
     text: Option<String>,
     faults: Vec<Fault>,
 }
@@ -36,12 +36,20 @@ impl Report {
             }
             _ => "the config is one TOML file",
         };
-        let fault = Fault {
-            key: String::new(),
-            at: 0..0,
-            message: format!("cannot be read: {error}"),
-            hint: Some(hint.to_owned()),
-        };
+        Self::of_file(path, format!("cannot be read: {error}"), hint)
+    }
+
+    /// For a file that has lost all that it said while there are services.
+    pub(super) fn emptied(path: &Path) -> Self {
+        let hint =
+            "a file that is to have no services any more says so: [services]; or stop Cutover";
+        Self::of_file(path, "is empty: the running config is kept".to_owned(), hint)
+    }
+
+    /// What is wrong is nowhere in the file.
+    fn of_file(path: &Path, message: String, hint: &str) -> Self {
+        let hint = Some(hint.to_owned());
+        let fault = Fault { key: String::new(), at: 0..0, message, hint };
         Self { path: path.to_owned(), text: None, faults: vec![fault] }
     }
 

@@ -32,6 +32,31 @@ impl Config {
         }
     }
 
+    /// As [`Config::load`], for a Cutover that runs; `serves` says whether with services.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and when there is nothing in the file any more though there are services:
+    /// it is about to be written, or was emptied by accident.
+    pub fn load_again(path: Option<&Path>, serves: bool) -> Result<Self, Report> {
+        let chosen = path.unwrap_or_else(|| Path::new(super::DEFAULT_PATH));
+        match read(chosen) {
+            Ok(text) => Self::parse_again(chosen, &text, serves),
+            Err(_) => Self::load(path),
+        }
+    }
+
+    /// As [`Config::parse`], for a Cutover that runs.
+    ///
+    /// # Errors
+    /// As [`Config::load_again`].
+    pub fn parse_again(path: &Path, text: &str, serves: bool) -> Result<Self, Report> {
+        let says_nothing = |line: &str| line.is_empty() || line.starts_with('#');
+        match serves && text.lines().map(str::trim).all(says_nothing) {
+            true => Err(Report::emptied(path)),
+            false => Self::parse(path, text),
+        }
+    }
+
     /// Understands the text of a config file; `path` is only for the report.
     ///
     /// # Errors

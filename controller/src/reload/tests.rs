@@ -10,7 +10,9 @@ fn text(service: &str) -> String {
 }
 
 fn watch(path: &Path) -> Reload {
-    Reload::watch(Some(path), fs::read_to_string(path).ok())
+    let text = fs::read_to_string(path).ok();
+    let serves = text.is_some();
+    Reload::watch(Some(path), text, serves)
 }
 
 /// The names of the services of the next config.
@@ -61,6 +63,23 @@ async fn a_bad_file_is_one_error_and_the_old_text_is_a_change_again() {
     assert!(timeout(LOOK + SETTLE * 2, reload.next()).await.is_err());
     fs::write(&path, text("one")).unwrap();
     assert_eq!(next(&mut reload).await.unwrap(), ["one"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_emptied_is_an_error_while_there_are_services() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cutover.toml");
+    fs::write(&path, text("one")).unwrap();
+    let mut reload = watch(&path);
+    for empty in ["", " \n\t\r\n", "# soon\n  # more\n"] {
+        fs::write(&path, empty).unwrap();
+        let error = next(&mut reload).await.unwrap_err().to_string();
+        assert!(error.contains("cutover.toml: is empty: the running config is kept"), "{error}");
+    }
+    fs::write(&path, "[services]\n").unwrap();
+    assert!(next(&mut reload).await.unwrap().is_empty());
+    fs::write(&path, "").unwrap();
+    assert!(next(&mut reload).await.unwrap().is_empty());
 }
 
 #[tokio::test]

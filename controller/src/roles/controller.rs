@@ -46,13 +46,12 @@ pub(crate) fn controller(options: &ControllerOptions) -> Result<(), ControllerEr
     let path = options.config.as_deref();
     // Read before it is parsed: a change in between is seen as one.
     let text = read(path.unwrap_or_else(|| Path::new(DEFAULT_PATH))).ok();
-    let (mut config, text) = match (Config::load(path), &options.last_good) {
+    let last_good = options.last_good.as_deref().and_then(|path| Config::load(Some(path)).ok());
+    let served = last_good.as_ref().is_some_and(|config| !config.services.is_empty());
+    let (mut config, text) = match (Config::load_again(path, served), last_good) {
         (Ok(config), _) => (config, text),
         // Told as a change of the file: that is where it is refused, aloud.
-        (Err(report), Some(last_good)) => match Config::load(Some(last_good)) {
-            Ok(config) => (config, None),
-            Err(_) => return Err(report.into()),
-        },
+        (Err(_), Some(last_good)) => (last_good, None),
         (Err(report), None) => return Err(report.into()),
     };
     if let Some(inherited) = &inherited {
@@ -81,7 +80,8 @@ async fn work(
         }
     };
     let mut orders = Orders::new(leash, config.runtime.shutdown_timeout)?;
-    let mut reload = Reload::watch(options.config.as_deref(), text);
+    let serves = !config.services.is_empty();
+    let mut reload = Reload::watch(options.config.as_deref(), text, serves);
     if let Some(last_good) = &options.last_good {
         reload.keep_at(last_good.clone());
     }
