@@ -351,9 +351,11 @@ fn half_of_the_descriptors_is_for_clients_unless_told_otherwise() {
     let app = upstream(|_| ok("fine"));
     let edge = Edge::start_as(&no_docker(app, ""), "ulimit -n 256; exec \"$@\"");
     let mut kept: Vec<_> = (0..400).map(|_| connect(edge.http)).collect();
-    wait("the rest waits", || edge.metric("cutover_connections").is_some_and(|open| open >= 90.0));
+    wait("the rest is turned away", || {
+        edge.metric("cutover_connections").is_some_and(|open| open >= 90.0)
+    });
     assert!(edge.metric("cutover_connections").unwrap() < 128.0);
-    // Who is in is served, though 300 wait outside.
+    // Who is in is served, though 300 are not.
     let served = kept.first_mut().unwrap();
     served.write_all(b"GET / HTTP/1.1\r\nhost: edge.test\r\n\r\n").unwrap();
     let mut answer = [0; 12];

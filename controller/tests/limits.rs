@@ -3,7 +3,8 @@
 
 mod edge;
 
-use std::io::Write;
+use std::fs;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -113,6 +114,52 @@ fn the_number_of_connections_is_limited_by_the_file() {
     let kept: Vec<_> = (0..4).map(|_| connect(edge.http)).collect();
     wait("all are in", || edge.metric("cutover_connections") == Some(4.0));
     assert_refused(&rest(&connect(edge.http)), 503, "connection_limit");
+    drop(kept);
+    edge.is_well();
+}
+
+#[test]
+fn who_comes_over_the_limit_of_connections_is_told_so_and_costs_nothing_that_grows() {
+    let edge = edge("max_connections = 4", "");
+    let open = || edge.metric("cutover_connections");
+    wait("the first client has gone", || open() == Some(0.0));
+    let mut kept: Vec<_> = (0..4).map(|_| connect(edge.http)).collect();
+    wait("all are in", || open() == Some(4.0));
+    let proxy = edge.child("proxy").unwrap();
+    let descriptors = || fs::read_dir(format!("/proc/{proxy}/fd")).unwrap().count();
+    let before = descriptors();
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: edge.test\r\ncontent-length: 20000\r\n\r\n{}",
+        "x".repeat(20_000)
+    );
+    let refused: Vec<_> = (0..200)
+        .map(|n| {
+            let mut stream = connect(edge.http);
+            // Some send at once, some when they have the answer already.
+            if n % 2 == 0 {
+                stream.write_all(request.as_bytes()).unwrap();
+            }
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_refused(&answer, 503, "connection_limit");
+            assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+            assert!(answer.contains("connection: close\r\n"), "{answer}");
+            stream
+        })
+        .collect();
+    assert!(descriptors() < before + 50, "{} descriptors more", descriptors() - before);
+    let counted = edge.metric("cutover_rejected_requests_total{reason=\"connection_limit\"}");
+    assert_eq!((counted, open()), (Some(200.0), Some(4.0)));
+    wait("none is kept", || descriptors() <= before);
+    let said = edge.log().iter().filter(|line| line.contains("connection limit")).count();
+    assert!((1..20).contains(&said), "{said} lines");
+    drop(refused);
+    // Who was in is served on, and one that leaves makes room for another.
+    let last = kept.pop().unwrap();
+    (&last).write_all(b"GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(rest(&last).ends_with("fine"));
+    drop(last);
+    wait("there is room", || get(edge.http, "/").is_ok());
     drop(kept);
     edge.is_well();
 }

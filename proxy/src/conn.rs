@@ -73,8 +73,9 @@ pub(crate) async fn serve(client: Rc<Client>, mut socket: TcpStream) {
 /// Answers a client whose request was not even parsed, as far as the socket takes it at once.
 pub(crate) fn turn_away(socket: &TcpStream, rejection: Rejection) {
     let body = rejection.sentence();
+    let again = if rejection.is_passing() { "retry-after: 1\r\n" } else { "" };
     let answer = format!(
-        "HTTP/1.1 {}\r\nx-cutover-reason: {}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+        "HTTP/1.1 {}\r\nx-cutover-reason: {}\r\n{again}content-type: text/plain; charset=utf-8\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{body}\n",
         rejection.status(),
         rejection.as_str(),
@@ -84,6 +85,19 @@ pub(crate) fn turn_away(socket: &TcpStream, rejection: Rejection) {
     let sent = socket2::SockRef::from(socket).send(answer.as_bytes());
     if let Err(error) = sent {
         tracing::debug!(%error, "a refusal could not be sent");
+    }
+}
+
+/// Reads and forgets what a client that was turned away has sent so far: closing over it would reset
+/// the connection, and the reset may overtake the answer.
+pub(crate) fn discard(socket: &TcpStream) {
+    for _ in 0..DISCARDS {
+        let read = |socket: &TcpStream| {
+            socket2::SockRef::from(socket).recv(&mut [std::mem::MaybeUninit::uninit(); 4096])
+        };
+        if !read(socket).is_ok_and(|read| read > 0) {
+            return;
+        }
     }
 }
 
@@ -314,6 +328,9 @@ const BUFFER_BYTES: usize = 128 << 10;
 
 /// hyper's default needs no allocation.
 const HYPER_MAX_HEADERS: usize = 100;
+
+/// Reads of 4 KiB: as much as a head and the beginning of a body.
+const DISCARDS: usize = 16;
 
 /// How long and how much a client may go on sending after our last answer.
 const LINGER: Duration = Duration::from_secs(2);

@@ -56,11 +56,6 @@ impl Limiter {
         self.max_per_client.store(limits.max_connections_per_client, Ordering::Relaxed);
     }
 
-    /// Whether one more connection would be admitted now.
-    pub(crate) fn has_room(&self) -> bool {
-        self.open.load(Ordering::Relaxed) < self.max.load(Ordering::Relaxed)
-    }
-
     /// Leave for one more connection, if there is room.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Permit> {
         let max = self.max.load(Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! Accepting connections.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -15,8 +16,8 @@ use crate::worker::{Phase, Worker};
 
 /// Accepts the connections of one listening socket, from the first table until the worker drains.
 ///
-/// `index` is the listener's place in the metrics. No connection is accepted while there is no room:
-/// what is over the limit waits in the kernel's queue, which is bounded.
+/// `index` is the listener's place in the metrics. A connection for which there is no room is told so
+/// and closed.
 pub(crate) async fn serve(worker: Rc<Worker>, index: usize, socket: StdListener) {
     let listener = match socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)) {
         Ok(listener) => listener,
@@ -26,7 +27,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, index: usize, socket: StdListener)
         }
     };
     worker.reached(Phase::Serving).await;
-    let mut accepting = Accepting { worker: Rc::clone(&worker), listener, quiet_until: 0 };
+    let mut accepting = Accepting {
+        worker: Rc::clone(&worker),
+        listener,
+        leaving: VecDeque::with_capacity(MAX_LEAVING),
+        quiet_until: 0,
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -46,6 +52,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, index: usize, socket: StdListener)
 struct Accepting {
     worker: Rc<Worker>,
     listener: TcpListener,
+    /// Connections that have been turned away, with the ticks at which they are closed: a client that
+    /// is still sending would take an earlier close for an error, and not read its answer.
+    leaving: VecDeque<(u64, TcpStream)>,
     /// The tick before which nothing is logged again.
     quiet_until: u64,
 }
@@ -57,11 +66,7 @@ impl Accepting {
     /// Dropping the future may close one connection that has not been read from.
     async fn next(&mut self) -> (TcpStream, SocketAddr, Permit) {
         loop {
-            if !self.worker.shared.limiter.has_room() {
-                self.wait_for_room().await;
-                continue;
-            }
-            let (socket, address) = match self.listener.accept().await {
+            let (socket, address) = match self.accept().await {
                 Ok(accepted) => accepted,
                 // The client was gone before we came; there may be more behind it.
                 Err(error) if is_of_one_connection(&error) => continue,
@@ -72,12 +77,10 @@ impl Accepting {
                     continue;
                 }
             };
-            // The last room may have gone to another worker meanwhile.
-            let mut permit = loop {
-                match self.worker.shared.limiter.admit() {
-                    Some(permit) => break permit,
-                    None => self.wait_for_room().await,
-                }
+            let Some(mut permit) = self.worker.shared.limiter.admit() else {
+                self.log("the connection limit is reached", None);
+                self.turn_away(socket);
+                continue;
             };
             let ip = address.ip().to_canonical();
             let view = self.worker.view();
@@ -85,14 +88,46 @@ impl Accepting {
             if trusted || permit.charge(ip) {
                 return (socket, address, permit);
             }
-            self.worker.slot.rejections.count(Rejection::ConnectionLimit);
-            conn::turn_away(&socket, Rejection::ConnectionLimit);
+            self.turn_away(socket);
         }
     }
 
-    async fn wait_for_room(&mut self) {
-        self.log("the connection limit is reached", None);
-        self.worker.timers.sleep(TICK).await;
+    /// What the kernel has for us. While some are leaving it also looks after them.
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            let now = self.worker.timers.now();
+            while self.leaving.front().is_some_and(|(until, _)| *until <= now) {
+                self.close_oldest();
+            }
+            if self.leaving.is_empty() {
+                return self.listener.accept().await;
+            }
+            let timers = &self.worker.timers;
+            if let Some(accepted) = timers.timeout(TICK, self.listener.accept()).await {
+                return accepted;
+            }
+        }
+    }
+
+    /// Answers at once what there is no room for. It costs a place among those that leave, which the
+    /// oldest of them makes free: a flood costs no task, no memory and no descriptor more.
+    fn turn_away(&mut self, socket: TcpStream) {
+        self.worker.slot.rejections.count(Rejection::ConnectionLimit);
+        conn::discard(&socket);
+        conn::turn_away(&socket, Rejection::ConnectionLimit);
+        if socket2::SockRef::from(&socket).shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        if self.leaving.len() >= MAX_LEAVING {
+            self.close_oldest();
+        }
+        self.leaving.push_back((self.worker.timers.now() + LEAVING_TICKS, socket));
+    }
+
+    fn close_oldest(&mut self) {
+        if let Some((_, socket)) = self.leaving.pop_front() {
+            conn::discard(&socket);
+        }
     }
 
     /// At most one line per second, however long the trouble lasts.
@@ -147,3 +182,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// One second.
 const QUIET_TICKS: u64 = 10;
+
+/// How many connections of a listener and worker may be leaving, and for how long: one second.
+const MAX_LEAVING: usize = 16;
+const LEAVING_TICKS: u64 = 10;

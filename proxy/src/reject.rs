@@ -16,7 +16,7 @@ pub(crate) enum Rejection {
     BadTarget,
     /// A transfer coding list that is not exactly `chunked`.
     BadTransferCoding,
-    /// More connections than the limits allow; the socket was closed unread.
+    /// More connections than the limits allow; nothing was read as a request.
     ConnectionLimit,
     /// An expectation other than `100-continue`.
     Expectation,
@@ -56,6 +56,11 @@ impl Rejection {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         }
+    }
+
+    /// Whether the answer carries `Retry-After`: trying again soon is likely to help.
+    pub(crate) fn is_passing(self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
     }
 
     /// One sentence for the person behind the client.
