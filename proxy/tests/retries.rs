@@ -3,15 +3,16 @@
 
 mod common;
 
-use std::io::Write;
-use std::net::TcpListener;
-use std::sync::Arc;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{Client, Edge, Then, Upstream, dead_address, eventually, ok};
+use common::{Client, DEADLINE, Edge, Then, Upstream, dead_address, eventually, ok};
 use cutover_proxy::table::{Balance, HashKey};
+use socket2::{Domain, Socket, Type};
 
 #[test]
 fn a_stale_pooled_connection_never_shows_for_a_request_that_is_safe_to_resend() {
@@ -89,7 +90,7 @@ fn restarting_a_lone_container_costs_latency_not_errors() {
     let edge = Edge::in_front_of(&[address]);
     let proxy = edge.address;
     let request = thread::spawn(move || {
-        Client::new(std::net::TcpStream::connect(proxy).unwrap()).post("/", b"order")
+        Client::new(TcpStream::connect(proxy).unwrap()).post("/", b"order")
     });
     eventually("the request waits", || edge.snapshot().services[0].waiting == 1);
     let _upstream = Upstream::on(TcpListener::bind(address).unwrap(), |_| Then::Answer(ok("back")));
@@ -124,6 +125,83 @@ fn an_upstream_that_hangs_is_a_504_in_time() {
     let response = edge.get("/");
     assert_eq!((response.status, response.reason()), (504, "upstream_timeout"));
     release.store(1, Ordering::SeqCst);
+}
+
+/// A listener whose queue is full: the kernel leaves whoever connects to it without an answer.
+struct Full {
+    address: SocketAddr,
+    _listener: Socket,
+    _queue: Vec<TcpStream>,
+}
+
+impl Full {
+    fn new() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200));
+        let mut queue = Vec::new();
+        while let Ok(stream) = connect() {
+            queue.push(stream);
+            assert!(queue.len() < 100, "the queue has no end");
+        }
+        Self { address, _listener: listener, _queue: queue }
+    }
+}
+
+#[test]
+fn an_upstream_that_takes_no_connection_is_a_504_in_time() {
+    let full = Full::new();
+    let mut edge = Edge::in_front_of(&[full.address]);
+    edge.service().timeouts.connect = Duration::from_millis(500);
+    edge.service().timeouts.hold = Duration::ZERO;
+    edge.apply();
+    let start = Instant::now();
+    let response = edge.get("/");
+    let took = start.elapsed();
+    assert_eq!((response.status, response.reason()), (504, "connect_timeout"));
+    let connect = edge.service().timeouts.connect;
+    assert!((connect..connect * 10).contains(&took), "{took:?}");
+    let errors = edge.snapshot().services[0].colors[0].upstream_errors.clone();
+    assert_eq!(errors.get("connect_timeout"), Some(&1), "{errors:?}");
+}
+
+#[test]
+fn a_request_that_one_endpoint_takes_no_connection_for_goes_to_another() {
+    let full = Full::new();
+    let good = Upstream::saying("good");
+    let mut edge = Edge::in_front_of(&[full.address, good.address]);
+    edge.service().balance = Balance::First;
+    edge.service().timeouts.connect = Duration::from_millis(300);
+    edge.apply();
+    assert_eq!(edge.get("/").text(), "good");
+    // Nothing has been sent, so that is not only for what may be sent twice.
+    assert_eq!(edge.connect().post("/", b"pay").text(), "good");
+    assert_eq!(good.requests(), 2);
+    assert_eq!(edge.snapshot().services[0].retries.get("connect_failed"), Some(&2));
+}
+
+#[test]
+fn an_idle_connection_to_an_upstream_is_closed_at_its_deadline_and_not_long_before() {
+    let (told, closed) = mpsc::channel();
+    let upstream = Upstream::scripted(move |_| {
+        let told = told.clone();
+        Then::Take(Box::new(move |stream| {
+            stream.write_all(&ok("once")).unwrap();
+            let idle = Instant::now();
+            let end = stream.read(&mut [0; 1]);
+            told.send((end.ok(), idle.elapsed())).unwrap();
+        }))
+    });
+    let mut edge = Edge::in_front_of(&[upstream.address]);
+    let limit = Duration::from_secs(2);
+    edge.service().timeouts.upstream_idle = limit;
+    edge.apply();
+    assert_eq!(edge.get("/").text(), "once");
+    let (end, after) = closed.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(end, Some(0), "the end, not a reset");
+    assert!((limit / 2..limit * 5).contains(&after), "{after:?}");
 }
 
 #[test]
