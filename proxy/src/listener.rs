@@ -1,9 +1,13 @@
 //! Accepting connections.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -29,28 +33,31 @@ pub(crate) async fn serve(worker: Rc<Worker>, index: usize, socket: StdListener)
     worker.reached(Phase::Serving).await;
     let mut accepting = Accepting {
         worker: Rc::clone(&worker),
+        index,
         listener,
         leaving: VecDeque::with_capacity(MAX_LEAVING),
         quiet_until: 0,
     };
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = worker.reached(Phase::Draining) => return,
-            accepted = accepting.next() => accepted,
-        };
-        let (socket, address, permit) = accepted;
-        let open = Open::new(&worker, index, permit);
-        let client = Client::new(Rc::clone(&worker), address);
-        tokio::task::spawn_local(async move {
-            conn::serve(client, socket).await;
-            drop(open);
-        });
+    while caught(accepting.run()).await.is_none() {
+        worker.slot.panics.add(1);
+        accepting.log("a panic has ended an accept loop, which begins anew", None);
+        worker.timers.sleep(TICK).await;
     }
+}
+
+/// What becomes of some work; `None` is a panic.
+async fn caught<W: Future>(work: W) -> Option<W::Output> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 struct Accepting {
     worker: Rc<Worker>,
+    index: usize,
     listener: TcpListener,
     /// Connections that have been turned away, with the ticks at which they are closed: a client that
     /// is still sending would take an earlier close for an error, and not read its answer.
@@ -60,6 +67,24 @@ struct Accepting {
 }
 
 impl Accepting {
+    /// Accepts until the worker drains.
+    async fn run(&mut self) {
+        let worker = Rc::clone(&self.worker);
+        loop {
+            let (socket, address, permit) = tokio::select! {
+                biased;
+                () = worker.reached(Phase::Draining) => return,
+                accepted = self.next() => accepted,
+            };
+            let open = Open::new(&worker, self.index, permit);
+            let client = Client::new(Rc::clone(&worker), address);
+            tokio::task::spawn_local(async move {
+                conn::serve(client, socket).await;
+                drop(open);
+            });
+        }
+    }
+
     /// The next connection that may stay.
     ///
     /// # Cancel safety
@@ -84,6 +109,8 @@ impl Accepting {
             };
             let ip = address.ip().to_canonical();
             let view = self.worker.view();
+            #[cfg(test)]
+            assert_ne!(view.table.policy.limits.max_waiting, crate::worker::PANIC, "injected");
             let trusted = view.table.policy.trusted_proxies.iter().any(|net| net.contains(&ip));
             if trusted || permit.charge(ip) {
                 return (socket, address, permit);
@@ -162,6 +189,7 @@ impl Drop for Open {
         // Of a tunnel, say: what happens while HTTP is spoken is caught and counted in `conn`.
         if std::thread::panicking() {
             self.worker.slot.panics.add(1);
+            tracing::error!("a panic has ended a connection");
         }
         self.worker.connections.set(self.worker.connections.get() - 1);
         if let Some(gauge) = self.worker.slot.connections.get(self.index) {

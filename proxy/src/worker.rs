@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -235,17 +236,32 @@ async fn tick(worker: Rc<Worker>) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         interval.tick().await;
-        worker.timers.tick();
-        if worker.timers.now().is_multiple_of(SWEEP_TICKS) {
-            worker.view().sweep(worker.timers.now());
-            if worker.has_freed.take()
-                && let Some(trim) = worker.shared.trim
-            {
-                trim();
-            }
+        // Without ticks no deadline of this worker would ever come.
+        if panic::catch_unwind(AssertUnwindSafe(|| tick_once(&worker))).is_err() {
+            worker.slot.panics.add(1);
+            tracing::error!("a panic has ended the work of one tick");
         }
     }
 }
+
+fn tick_once(worker: &Worker) {
+    worker.timers.tick();
+    if worker.timers.now().is_multiple_of(SWEEP_TICKS) {
+        let view = worker.view();
+        #[cfg(test)]
+        assert_ne!(view.table.policy.limits.max_headers, PANIC, "injected");
+        view.sweep(worker.timers.now());
+        if worker.has_freed.take()
+            && let Some(trim) = worker.shared.trim
+        {
+            trim();
+        }
+    }
+}
+
+/// A limit that stands for a panic where it is read.
+#[cfg(test)]
+pub(crate) const PANIC: usize = 4711;
 
 /// What is done once a second: idle upstream connections, freed memory.
 const SWEEP_TICKS: u64 = 10;

@@ -89,9 +89,8 @@ fn restarting_a_lone_container_costs_latency_not_errors() {
     let address = dead_address();
     let edge = Edge::in_front_of(&[address]);
     let proxy = edge.address;
-    let request = thread::spawn(move || {
-        Client::new(TcpStream::connect(proxy).unwrap()).post("/", b"order")
-    });
+    let request =
+        thread::spawn(move || Client::new(TcpStream::connect(proxy).unwrap()).post("/", b"order"));
     eventually("the request waits", || edge.snapshot().services[0].waiting == 1);
     let _upstream = Upstream::on(TcpListener::bind(address).unwrap(), |_| Then::Answer(ok("back")));
     assert_eq!(request.join().unwrap().text(), "back");
