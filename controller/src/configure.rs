@@ -6,10 +6,11 @@ use cutover_proxy::table::Generation;
 use tracing::{info, warn};
 
 use crate::config::{Config, Report};
-use crate::controller::{Controller, detached};
+use crate::controller::Controller;
 use crate::edge::Applied;
 use crate::error::Error;
 use crate::events::EventKind;
+use crate::panics::detached;
 use crate::reload::is_pinned;
 use crate::status::ConfigStatus;
 

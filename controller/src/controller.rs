@@ -24,6 +24,7 @@ use crate::edge::{AccessLogTarget, Applied, Edge, Link};
 use crate::error::Error;
 use crate::events::{EventKind, Events};
 use crate::journal::{Journal, State};
+use crate::panics::{detached, forever};
 use crate::resolver::Resolver;
 use crate::status::ConfigStatus;
 use crate::table_builder;
@@ -94,13 +95,20 @@ impl Controller {
             retiring: AtomicBool::new(false),
         }));
         controller.sync_tasks();
-        controller.0.stale.notify_one();
-        controller.0.drains.notify_one();
-        tokio::spawn(controller.clone().republish());
-        tokio::spawn(controller.clone().watch_drains());
-        tokio::spawn(controller.clone().watch_link());
-        tokio::spawn(controller.clone().keep_counting());
+        controller.keep("publishing", Self::republish);
+        controller.keep("watching drains", Self::watch_drains);
+        controller.keep("watching the link", Self::watch_link);
+        controller.keep("counting", Self::keep_counting);
         controller
+    }
+
+    /// Has some work done in the background, from now on.
+    fn keep<W>(&self, what: &'static str, work: fn(Self) -> W)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let this = self.clone();
+        tokio::spawn(forever(what, move || work(this.clone())));
     }
 
     /// Holds the first table back until [`Controller::containers_known`].
@@ -317,8 +325,12 @@ impl Controller {
     /// Publishes whenever the world has changed by itself, until the proxy has it.
     async fn republish(self) {
         let mut link = self.0.edge.link();
+        // At the start, and after a panic, nobody knows what is live.
+        self.0.stale.notify_one();
         loop {
             self.0.stale.notified().await;
+            #[cfg(test)]
+            crate::panics::point(&self.point("publishing"));
             let mut known = self.0.containers_known.subscribe();
             if known.wait_for(|known| *known).await.is_err() {
                 return;
@@ -372,16 +384,6 @@ impl Controller {
             }
             known = now;
         }
-    }
-}
-
-/// Runs to its end even if the one who asked has gone: a change of the world is never half done.
-pub(crate) async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::spawn(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => Err(Error::Failed(format!("an internal error: {error}"))),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 pub(crate) use self::home::Home;
@@ -19,6 +19,7 @@ use self::survey::{Known, Survey};
 use crate::containers::{Change, Container, ContainerId, Containers, Signal};
 use crate::controller::Controller;
 use crate::error::Error;
+use crate::panics::caught;
 
 /// Asks the task that looks at the engine. Clones ask the same one.
 #[derive(Clone, Debug)]
@@ -74,6 +75,13 @@ struct Scout {
 
 impl Scout {
     async fn run(mut self, mut asked: mpsc::Receiver<oneshot::Sender<Looked>>) {
+        while caught("discovery", self.explore(&mut asked)).await.is_none() {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Begins with a look at everything; ends when nobody will ask again.
+    async fn explore(&mut self, asked: &mut mpsc::Receiver<oneshot::Sender<Looked>>) {
         let mut changes = self.containers.changes();
         let mut again: Option<Instant> = None;
         loop {

@@ -20,6 +20,8 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::panics::{caught, forever};
+
 /// Who is at the other end of the control socket, by the kernel's word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Peer {
@@ -34,28 +36,34 @@ pub(crate) async fn control(
     router: Router,
     turned_away: Router,
 ) {
-    let mut places = Places::default();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let router = if allowed(&stream) { &router } else { &turned_away };
-                let peer = stream.peer_cred().ok().map(|peer| Peer { uid: peer.uid() });
-                places.take(stream, peer, router.clone());
+    forever("the control socket", || async {
+        let mut places = Places::default();
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let router = if allowed(&stream) { &router } else { &turned_away };
+                    let peer = stream.peer_cred().ok().map(|peer| Peer { uid: peer.uid() });
+                    places.take(stream, peer, router.clone());
+                }
+                Err(error) => back_off(&error).await,
             }
-            Err(error) => back_off(&error).await,
         }
-    }
+    })
+    .await;
 }
 
 /// Serves the admin address.
 pub(crate) async fn admin(listener: TcpListener, router: Router) {
-    let mut places = Places::default();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => places.take(stream, None, router.clone()),
-            Err(error) => back_off(&error).await,
+    forever("the admin address", || async {
+        let mut places = Places::default();
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => places.take(stream, None, router.clone()),
+                Err(error) => back_off(&error).await,
+            }
         }
-    }
+    })
+    .await;
 }
 
 /// Out of file descriptors, most likely: it passes, and a loop without pause would not help.
@@ -88,7 +96,8 @@ impl Places {
             }
         }
         let busy = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(serve(stream, peer, router, Arc::clone(&busy))).abort_handle();
+        let served = caught("a connection", serve(stream, peer, router, Arc::clone(&busy)));
+        let task = tokio::spawn(served).abort_handle();
         self.0.push_back(Place { task, busy });
     }
 }

@@ -4,6 +4,8 @@ use cutover_proxy::table::{Color, ServiceName};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::panics::Panicked;
+
 /// A refusal or failure, with the words that the user is to read.
 ///
 /// The text says what happened, [`Error::hint`] what to do about it, and [`Error::code`] is what a
@@ -70,6 +72,12 @@ pub enum Error {
     /// The path exists, the method does not.
     #[error("this path does not take that method")]
     WrongMethod,
+}
+
+impl From<Panicked> for Error {
+    fn from(_: Panicked) -> Self {
+        Self::Failed("an internal error; the log says where".into())
+    }
 }
 
 /// The stable word for an [`Error`], as in `{"error":{"code":…}}`.

@@ -7,11 +7,12 @@ use serde::Serialize;
 use tracing::info;
 
 use crate::config::DrainConfig;
-use crate::controller::{Controller, detached};
+use crate::controller::Controller;
 use crate::edge::Applied;
 use crate::error::Error;
 use crate::events::EventKind;
 use crate::millis::millis;
+use crate::panics::detached;
 use crate::weights::{Target, Weights};
 use crate::world::World;
 
@@ -241,6 +242,8 @@ impl Controller {
         force: bool,
         drain: Option<DrainConfig>,
     ) -> Result<Applied, Error> {
+        #[cfg(test)]
+        crate::panics::point(&self.point("swap"));
         for (service, weights) in changes {
             self.shares(service)?;
             if weights.blue == 0 && weights.green == 0 {

@@ -40,6 +40,7 @@
 //! | controller | after that, before the table is live | the new color serves once the table is sent |
 //! | controller | draining | what is still in flight is found at the proxy and gets a new deadline |
 //! | controller | any later phase | the rollout goes on where the journal left it |
+//! | a task of the controller, by a panic | any time | it begins anew; a rollout is finished or undone |
 //! | supervisor | any time | both children end; the container's restart policy starts all of it |
 //! | the host | any time | the color of the journal serves; rollouts are finished or undone |
 //!
@@ -87,4 +88,5 @@ pub mod config;
 mod millis;
 mod confine;
 mod memory;
+mod panics;
 mod log;

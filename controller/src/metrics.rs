@@ -61,8 +61,8 @@ fn proxy(families: &mut Families, world: &World) {
     rejected.counts("reason", &[], &snapshot.rejected);
     let connections = families.family("cutover_connections", "Open client connections.", GAUGE);
     connections.counts("listener", &[], &snapshot.connections);
-    let panics = families.family("cutover_panics_total", "Panics caught on connections.", COUNTER);
-    panics.value(&[], count(snapshot.panics));
+    let panics = families.family("cutover_panics_total", "Panics that were caught.", COUNTER);
+    panics.value(&[], count(snapshot.panics + crate::panics::count()));
     let dropped = families.family(
         "cutover_access_log_dropped_total",
         "Access log lines dropped because the writer could not keep up.",

@@ -41,6 +41,7 @@ use crate::containers::Credentials;
 use crate::error::Error;
 use crate::holder::Holder;
 use crate::lock::RolloutLock;
+use crate::panics::{caught, detached, forever};
 
 /// All rollouts: starts them, finds them again, and finishes what a crash has left.
 #[derive(Clone, Debug)]
@@ -68,12 +69,17 @@ impl Rollouts {
         };
         let this = rollouts.clone();
         tokio::spawn(async move {
-            this.tools.first_look().await;
-            this.take_up();
+            let begun = async {
+                this.tools.first_look().await;
+                this.take_up();
+            };
+            caught("taking rollouts up", begun).await;
             this.begun.send_replace(true);
-            this.tools.tidy_after_start().await;
+            caught("tidying up", this.tools.tidy_after_start()).await;
         });
-        tokio::spawn(rollouts.clone().watch_for_newcomers());
+        let this = rollouts.clone();
+        let watch = move || this.clone().watch_for_newcomers();
+        tokio::spawn(forever("watching for newcomers", watch));
         rollouts
     }
 
@@ -100,7 +106,9 @@ impl Rollouts {
         let this = self.clone();
         tokio::spawn(async move {
             let tell = client.clone();
-            let begun = this.begin(services, deploy, credentials, lock, client).await;
+            let begin =
+                async move { this.begin(services, deploy, credentials, lock, client).await };
+            let begun = detached(begin).await;
             if let Err(error) = begun {
                 tell.send(json!({"error": error_body(&error)})).ok();
             }
@@ -147,7 +155,9 @@ impl Rollouts {
         let service = service.clone();
         tokio::spawn(async move {
             let tell = client.clone();
-            let begun = this.begin_again(service, release, rollback, lock, client).await;
+            let begin =
+                async move { this.begin_again(service, release, rollback, lock, client).await };
+            let begun = detached(begin).await;
             if let Err(error) = begun {
                 tell.send(json!({"error": error_body(&error)})).ok();
             }
@@ -243,7 +253,7 @@ impl Rollouts {
         client: mpsc::UnboundedSender<Value>,
     ) {
         let progress = Progress::new(self.tools.controller.clone(), Some(client));
-        self.spawn(record, progress, Some(lock), credentials, first);
+        self.spawn(record, progress, Some(lock), credentials, first, 1);
     }
 
     fn spawn(
@@ -253,22 +263,44 @@ impl Rollouts {
         lock: Option<RolloutLock>,
         credentials: Option<Credentials>,
         first: Event,
+        chances: u8,
     ) {
+        let id = record.id.clone();
         let services: Vec<_> = record.parts.iter().map(|part| part.service.clone()).collect();
         if let (Some(lock), Some(part)) = (&lock, record.parts.first()) {
             lock.number(part.revision);
         }
-        let (shell, handle) = Shell::new(self.tools.clone(), record, progress, lock, credentials);
+        let (shell, handle) =
+            Shell::new(self.tools.clone(), record, progress.clone(), lock, credentials);
         {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            for service in services {
-                let before = running.insert(service, handle.clone());
+            for service in &services {
+                let before = running.insert(service.clone(), handle.clone());
                 if let Some(before) = before {
                     before.tell(Event::Handover);
                 }
             }
         }
-        tokio::spawn(shell.run(first));
+        let this = self.clone();
+        tokio::spawn(async move {
+            if caught("a rollout", shell.run(first)).await.is_some() {
+                return;
+            }
+            // As after a crash of the whole controller: what was begun is finished or undone.
+            match this.journaled().remove(&id) {
+                Some(record) if chances > 0 => this.resume(record, progress, chances - 1),
+                _ => this.give_up(&services, &progress),
+            }
+        });
+    }
+
+    /// After more panics than can be passed over. What the journal has is for the next start.
+    fn give_up(&self, services: &[ServiceName], progress: &Progress) {
+        let error = Error::Failed("an internal error ended the rollout; the log says where".into());
+        for service in services {
+            self.tools.controller.rollout_finished(service, "failed");
+        }
+        progress.send(json!({"error": error_body(&error)}));
     }
 
     async fn begun(&self) {
@@ -294,6 +326,14 @@ impl Rollouts {
 
     /// Finishes or undoes what was under way when the controller died.
     fn take_up(&self) {
+        for record in self.journaled().into_values() {
+            let progress = Progress::new(self.tools.controller.clone(), None);
+            self.resume(record, progress, 1);
+        }
+    }
+
+    /// What the journal holds of rollouts that have not ended, by their IDs.
+    fn journaled(&self) -> BTreeMap<String, Record> {
         let mut records: BTreeMap<String, Record> = BTreeMap::new();
         let states = self.tools.controller.world(|world| world.state.services.clone());
         for (service, state) in states {
@@ -309,28 +349,30 @@ impl Rollouts {
                 Err(error) => warn!(%service, %error, "a rollout of the journal is not understood"),
             }
         }
-        for record in records.into_values() {
-            let flipped = record.parts.iter().all(|part| {
-                let weights = self.tools.controller.world(|world| world.weights(&part.service));
-                weights.serves(part.to) && (part.both.is_some() || !weights.serves(part.from))
-            });
-            info!(rollout = record.id, phase = %record.phase, flipped, "taking up a rollout");
-            let services: Vec<_> = record.parts.iter().map(|p| p.service.clone()).collect();
-            let lock = match record.machine.holds_lock() {
-                true => {
-                    let holder = Holder::new(record.kind.as_str(), Some(&record.by));
-                    self.tools.controller.lock(&services, &holder).ok()
-                }
-                false => None,
-            };
-            let progress = Progress::new(self.tools.controller.clone(), None);
-            // The second color of two that serve: nothing of it has been touched yet.
-            let first = match record.phase {
-                Phase::Plan => Event::Begin,
-                _ => Event::Resumed { flipped },
-            };
-            self.spawn(record, progress, lock, None, first);
-        }
+        records
+    }
+
+    /// Finishes or undoes a rollout that ended in the middle; after a panic, so many times more.
+    fn resume(&self, record: Record, progress: Progress, chances: u8) {
+        let flipped = record.parts.iter().all(|part| {
+            let weights = self.tools.controller.world(|world| world.weights(&part.service));
+            weights.serves(part.to) && (part.both.is_some() || !weights.serves(part.from))
+        });
+        info!(rollout = record.id, phase = %record.phase, flipped, "taking up a rollout");
+        let services: Vec<_> = record.parts.iter().map(|p| p.service.clone()).collect();
+        let lock = match record.machine.holds_lock() {
+            true => {
+                let holder = Holder::new(record.kind.as_str(), Some(&record.by));
+                self.tools.controller.lock(&services, &holder).ok()
+            }
+            false => None,
+        };
+        // The second color of two that serve: nothing of it has been touched yet.
+        let first = match record.phase {
+            Phase::Plan => Event::Begin,
+            _ => Event::Resumed { flipped },
+        };
+        self.spawn(record, progress, lock, None, first, chances);
     }
 }
 
@@ -350,3 +392,6 @@ fn error_body(error: &Error) -> Value {
 
 /// For a warm color to be stopped: its own grace and Docker's time.
 const ROOM: Duration = Duration::from_secs(90);
+
+#[cfg(test)]
+mod tests;

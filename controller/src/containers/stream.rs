@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{ContainerId, Containers, DockerError};
+use crate::panics::forever;
 
 /// The changes of all containers. Dropping it ends the watch.
 #[derive(Debug)]
@@ -84,7 +85,9 @@ impl Containers {
     #[must_use]
     pub(crate) fn changes(&self) -> Changes {
         let (tell, seen) = mpsc::channel(256);
-        tokio::spawn(self.clone().watch(tell));
+        let this = self.clone();
+        let watch = move || this.clone().watch(tell.clone());
+        tokio::spawn(forever("docker events", watch));
         Changes { seen }
     }
 

@@ -54,8 +54,12 @@ impl Controller {
 
     /// Follows every drain, and keeps the deadlines.
     pub(crate) async fn watch_drains(self) {
+        // A controller that starts finds drains of the one before.
+        self.0.drains.notify_one();
         loop {
             self.0.drains.notified().await;
+            #[cfg(test)]
+            crate::panics::point(&self.point("watching drains"));
             while self.follow_drains().await {
                 sleep(LOOK_AGAIN).await;
             }

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::Controller;
 use crate::config::{ProbeConfig, ServiceConfig};
 use crate::events::EventKind;
+use crate::panics::forever;
 use crate::probe::{self, Answer, Health};
 use crate::resolver::look_again;
 use crate::world::{EndpointKey, World, authority};
@@ -42,7 +43,9 @@ impl Controller {
         tasks.probes.retain(|key, (asked, _)| probes.get(key) == Some(asked));
         for (key, asked) in probes {
             tasks.probes.entry(key.clone()).or_insert_with(|| {
-                let task = Task::spawn(self.clone().keep_probing(key, asked.clone()));
+                let (this, question) = (self.clone(), asked.clone());
+                let probe = move || this.clone().keep_probing(key.clone(), question.clone());
+                let task = Task::spawn(forever("a probe", probe));
                 (asked, task)
             });
         }
@@ -50,7 +53,9 @@ impl Controller {
         for name in names {
             tasks.names.entry(name.clone()).or_insert_with(|| {
                 let look = Arc::new(Notify::new());
-                let task = Task::spawn(self.clone().keep_resolving(name, Arc::clone(&look)));
+                let (this, told) = (self.clone(), Arc::clone(&look));
+                let resolve = move || this.clone().keep_resolving(name.clone(), Arc::clone(&told));
+                let task = Task::spawn(forever("a name", resolve));
                 (look, task)
             });
         }
@@ -59,6 +64,8 @@ impl Controller {
     async fn keep_probing(self, key: EndpointKey, asked: Asked) {
         let spread = RandomState::new();
         for round in 0_u64.. {
+            #[cfg(test)]
+            crate::panics::point(&format!("probe of {}", asked.address));
             let answer = probe::ask(asked.address, &asked.probe, &asked.host).await;
             self.answered(&key, &asked, answer);
             let wait = self.world(|world| {

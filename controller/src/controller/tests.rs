@@ -193,6 +193,13 @@ impl House {
     }
 }
 
+impl Controller {
+    /// The name of a place of this controller where a panic may be injected.
+    pub(crate) fn point(&self, name: &str) -> String {
+        format!("{name} of {:?}", self.0.journal)
+    }
+}
+
 fn fixed(address: SocketAddr) -> StaticEndpoint {
     StaticEndpoint { host: address.ip().to_string(), port: address.port(), weight: 1 }
 }
@@ -251,6 +258,47 @@ async fn a_flip_to_a_color_that_is_not_well_is_refused_with_its_answer_unless_fo
     assert!(refused.to_string().contains("HTTP 503"), "{refused}");
     assert_eq!(house.web(), [Color::Blue]);
     house.controller.flip(&web(), Target::Green, true).await.unwrap();
+    assert_eq!(house.web(), [Color::Green]);
+}
+
+#[tokio::test]
+async fn a_panic_in_the_background_is_counted_and_the_work_begins_anew() {
+    let house = House::new().await;
+    let config = house.config.services[&web()].clone();
+    let green = SocketAddr::new("127.0.0.1".parse().unwrap(), config.green[0].port);
+    let points = [
+        format!("probe of {green}"),
+        house.controller.point("publishing"),
+        house.controller.point("watching drains"),
+    ];
+    let panics = crate::panics::count();
+    points.iter().for_each(|point| crate::panics::inject(point));
+    house.controller.flip(&web(), Target::Green, false).await.unwrap();
+    // Each is seen to go on by what only it does.
+    house.green.store(false, Ordering::Relaxed);
+    let up = |house: &House| {
+        let tables = house.peer.tables.lock().unwrap();
+        let web = tables.last().unwrap().services.iter().find(|s| s.name == web()).cloned();
+        web.unwrap().pools[0].endpoints[0].up
+    };
+    house.until(|house| !up(house)).await;
+    house.until(|house| house.controller.world(|world| world.retired.is_empty())).await;
+    house.until(|_| points.iter().all(|point| !crate::panics::is_due(point))).await;
+    assert!(crate::panics::count() >= panics + 3);
+    let metrics = house.controller.metrics().await;
+    assert!(!metrics.contains("cutover_panics_total 0\n"), "{metrics}");
+    house.green.store(true, Ordering::Relaxed);
+    house.until(up).await;
+}
+
+#[tokio::test]
+async fn a_panic_in_the_middle_of_a_change_is_an_error_and_the_next_change_goes_through() {
+    let house = House::new().await;
+    crate::panics::inject(&house.controller.point("swap"));
+    let error = house.controller.flip(&web(), Target::Green, false).await.unwrap_err();
+    assert!(matches!(error, Error::Failed(_)), "{error:?}");
+    assert_eq!(house.web(), [Color::Blue]);
+    house.controller.flip(&web(), Target::Green, false).await.unwrap();
     assert_eq!(house.web(), [Color::Green]);
 }
 

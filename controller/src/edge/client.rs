@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::wire::Wire;
 use super::{AccessLogTarget, Applied, Link};
 use crate::error::Error;
+use crate::panics::caught;
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -37,6 +38,14 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn run(mut self) {
+        while caught("the link to the proxy", self.keep_up()).await.is_none() {
+            self.link.send_replace(Link::Down);
+            sleep(BACK_OFF_MIN).await;
+        }
+    }
+
+    /// Ends when nobody will ask again.
+    async fn keep_up(&mut self) {
         let mut pause = BACK_OFF_MIN;
         loop {
             let path = self.path.clone();

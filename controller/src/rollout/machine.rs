@@ -250,7 +250,8 @@ impl Rollout {
 
     fn resume(&mut self, now: Millis, flipped: bool, out: &mut Vec<Action>) {
         self.retry = None;
-        let crashed = || "the controller was restarted in the middle of the rollout".to_owned();
+        let crashed =
+            || "the controller failed or was restarted in the middle of the rollout".to_owned();
         // Hangups of before may never have been sent.
         self.hung_up.clear();
         // Nor may what had been decided ever have been told.

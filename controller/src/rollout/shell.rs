@@ -9,7 +9,7 @@ use std::time::Duration;
 use cutover_proxy::table::{Color, ServiceName};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -155,8 +155,9 @@ impl Shell {
                     None => break,
                 },
                 () = tick => self.tick().await,
+                Some(ended) = self.tasks.join_next() => pass_on(ended),
+                Some(ended) = self.watchers.join_next() => pass_on(ended),
             }
-            while self.tasks.try_join_next().is_some() {}
         }
     }
 
@@ -329,6 +330,13 @@ impl Shell {
 
     fn instant(&self, at: Millis) -> Instant {
         self.started + Duration::from_millis(at.since(self.base))
+    }
+}
+
+/// What a task was to tell will never come: its panic is that of the whole rollout.
+fn pass_on(ended: Result<(), JoinError>) {
+    if let Some(Ok(payload)) = ended.err().map(JoinError::try_into_panic) {
+        std::panic::resume_unwind(payload);
     }
 }
 

@@ -112,6 +112,8 @@ impl Shell {
             self.record.parts.iter().map(|part| (part.service.clone(), color(part))).collect();
         let (tools, tell) = (self.tools.clone(), self.tell.clone());
         self.tasks.spawn(async move {
+            #[cfg(test)]
+            crate::panics::point(&tools.controller.point("a rollout"));
             let applied = match tools.can_serve(&colors) {
                 Ok(()) => {
                     tools.controller.set_weights(&changes, drain).await.map_err(|e| e.to_string())
