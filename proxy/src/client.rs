@@ -293,6 +293,11 @@ impl Client {
             && self.half_closed.get().is_none()
     }
 
+    /// Whether the answer waits while not all of the request has been read.
+    pub(crate) fn awaits_reader(&self) -> bool {
+        self.phase.get() == Phase::Serving && self.body.get() == RequestEnd::Unread
+    }
+
     /// Whether a write would be hyper's own answer to a head that it cannot parse. It is not sent:
     /// the one that is names its reason.
     pub(crate) fn intercepts(&self, answer: &[u8]) -> bool {
@@ -341,6 +346,7 @@ impl Client {
                 wait => wait,
             },
             Phase::Head => self.until(self.since.get(), limits.header_timeout, Cut::HeaderTimeout),
+            Phase::Serving if self.awaits_reader() => Wait::AtMost(TICK * 10),
             Phase::Serving | Phase::Answering | Phase::Flushing => Wait::AtMost(LONG),
         }
     }
@@ -383,12 +389,9 @@ impl fmt::Debug for Client {
 /// How long a client that has half-closed is served without taking a byte. A half-close and a
 /// client that is gone look the same until something is written.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(5);
-
 /// Until something wakes the connection.
 const LONG: Duration = Duration::from_secs(3600);
-
 const MAX_INTERIM_BYTES: usize = 64 << 10;
-
 const MAX_SPARE_BYTES: usize = 64 << 10;
 
 thread_local! {

@@ -6,12 +6,12 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::client::{Client, Phase};
@@ -20,6 +20,10 @@ use crate::client::{Client, Phase};
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Ready when the peer has sent something, or will send no more.
     fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<io::Result<PeerDid>>;
+
+    /// Whether the peer has reset the connection, as far as the reactor has been told: without a
+    /// look at the socket, and with bytes in it that nobody has read.
+    fn is_reset(&self, cx: &mut Context<'_>) -> bool;
 }
 
 /// What the peer did.
@@ -36,6 +40,12 @@ impl Socket for TcpStream {
         let mut byte = [0];
         let peeked = ready!(self.poll_peek(cx, &mut ReadBuf::new(&mut byte)))?;
         Poll::Ready(Ok(if peeked == 0 { PeerDid::HalfClose } else { PeerDid::Send }))
+    }
+
+    fn is_reset(&self, cx: &mut Context<'_>) -> bool {
+        let told = pin!(self.ready(Interest::READABLE | Interest::WRITABLE)).poll(cx);
+        // Our side is closed last, so that only a reset can have closed it.
+        matches!(told, Poll::Ready(Ok(told)) if told.is_write_closed())
     }
 }
 
@@ -97,6 +107,11 @@ impl<S: Socket> Downstream<S> {
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {}
             }
+        }
+        // While nobody reads the body nothing wakes us: `Client::wait` does, now and then. An end in
+        // good order stands behind the body, and may be that of a client that waits.
+        if self.client.awaits_reader() && self.socket.is_reset(cx) {
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
     }

@@ -1,16 +1,23 @@
 //! Clients as they come: slow, rude, half-closed, too many; and what they get to see.
-#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Edge, Response, Then, Upstream, eventually, ok};
+use socket2::SockRef;
 
 /// All that comes until the connection is closed; a reset ends it too.
 fn read_all(stream: &mut TcpStream) -> (String, std::io::Result<()>) {
@@ -296,6 +303,35 @@ fn a_half_closed_client_gets_its_answer_and_one_that_is_gone_frees_the_upstream(
     drop(leaving);
     assert_eq!(heard.recv_timeout(DEADLINE), Ok(0));
     eventually("nobody stays", || open_connections(&edge) == 0);
+}
+
+#[test]
+fn an_upload_that_nobody_reads_ends_with_its_client_and_not_before() {
+    // The kernel takes the connection and as much as it can hold; nobody ever reads it.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut edge = Edge::in_front_of(&[silent.local_addr().unwrap()]);
+    edge.service().timeouts.response_header = DEADLINE * 10;
+    edge.apply();
+    let stuck = || {
+        let mut stream = connect(&edge);
+        stream
+            .write_all(b"PUT / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1000000000\r\n\r\n")
+            .unwrap();
+        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        while stream.write(&[b'x'; 1 << 16]).is_ok() {}
+        stream
+    };
+    let in_flight = || edge.snapshot().services[0].colors[0].requests_in_flight;
+    let (leaving, staying) = (stuck(), stuck());
+    assert_eq!((open_connections(&edge), in_flight()), (2, 2));
+    // With a reset: an end would stand behind all the bytes that are still to be taken.
+    SockRef::from(&leaving).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(leaving);
+    eventually("its request is over", || in_flight() == 1);
+    eventually("its connection is closed", || open_connections(&edge) == 1);
+    thread::park_timeout(Duration::from_secs(2));
+    assert_eq!((open_connections(&edge), in_flight()), (1, 1));
+    drop(staying);
 }
 
 #[test]
