@@ -27,13 +27,14 @@ use tracing::debug;
 pub(crate) use self::copy::{Blueprint, Spec};
 pub(crate) use self::error::DockerError;
 pub(crate) use self::pull::split as split_reference;
-pub(crate) use self::pull::{Credentials, PullPolicy};
+pub(crate) use self::pull::{PullPolicy, PullProgress};
 pub(crate) use self::stream::{Change, Signal};
 #[cfg(test)]
 pub(crate) use self::view::Wellness;
 pub(crate) use self::view::{Container, ContainerId, Image, State};
 use crate::drained::Drained;
 use crate::labels;
+use crate::registry::ONE_HEADER;
 
 /// The engine behind one Unix socket. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -126,16 +127,6 @@ impl Containers {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Asks the registry whether it has an image, without fetching it.
-    ///
-    /// # Errors
-    /// When it has not, or will not say so to us.
-    pub(crate) async fn registry_has(&self, reference: &str) -> Result<(), DockerError> {
-        let docker = self.docker().await?;
-        let asked = docker.inspect_registry_image(reference, None);
-        within("ask the registry", SLOW, asked).await.map(drop)
     }
 
     /// Creates a container and joins it to its networks; one of that name that is there already is
@@ -240,9 +231,28 @@ impl Containers {
         let docker = Docker::connect_with_unix(&socket, LONGEST, API_DEFAULT_VERSION);
         let docker = docker.map_err(|error| DockerError::new("connect", error))?;
         let docker = within("version", CALL, docker.negotiate_version()).await?;
+        let docker = docker.with_request_modifier(url_safe);
         *connected = Some(docker.clone());
         Ok(docker)
     }
+}
+
+/// The engine reads base64 of the URL-safe alphabet only, and takes anything else for no login at
+/// all: a password with `>` or `?` in it would be refused.
+fn url_safe(mut request: bollard::BollardRequest) -> bollard::BollardRequest {
+    if let Some(value) = request.headers_mut().get_mut(ONE_HEADER) {
+        let safe = |byte: &u8| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            byte => *byte,
+        };
+        let bytes: Vec<u8> = value.as_bytes().iter().map(safe).collect();
+        if let Ok(mut rewritten) = http::HeaderValue::from_bytes(&bytes) {
+            rewritten.set_sensitive(true);
+            *value = rewritten;
+        }
+    }
+    request
 }
 
 /// Waits for an answer, but not for ever.

@@ -81,6 +81,7 @@ mod probe;
 mod judge;
 pub mod error;
 mod containers;
+mod registry;
 mod drained;
 pub mod labels;
 mod reload;

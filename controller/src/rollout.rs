@@ -13,6 +13,7 @@ mod ready;
 mod record;
 mod report;
 pub(crate) mod request;
+mod resume;
 pub(crate) mod routes;
 mod shell;
 mod steps;
@@ -27,7 +28,7 @@ use cutover_proxy::table::ServiceName;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::actions::Event;
 use self::phase::Phase;
@@ -37,11 +38,11 @@ use self::record::{Kind, Record};
 use self::request::{Deploy, Rollback};
 use self::shell::{Handle, Shell};
 pub(crate) use self::tools::Tools;
-use crate::containers::Credentials;
 use crate::error::Error;
 use crate::holder::Holder;
 use crate::lock::RolloutLock;
 use crate::panics::{caught, detached, forever};
+use crate::registry::Logins;
 
 /// All rollouts: starts them, finds them again, and finishes what a crash has left.
 #[derive(Clone, Debug)]
@@ -92,7 +93,7 @@ impl Rollouts {
         &self,
         service: &ServiceName,
         deploy: Deploy,
-        credentials: Option<Credentials>,
+        logins: Logins,
     ) -> Result<Lines, Error> {
         self.begun().await;
         let services = services(service, &deploy);
@@ -106,8 +107,7 @@ impl Rollouts {
         let this = self.clone();
         tokio::spawn(async move {
             let tell = client.clone();
-            let begin =
-                async move { this.begin(services, deploy, credentials, lock, client).await };
+            let begin = async move { this.begin(services, deploy, logins, lock, client).await };
             let begun = detached(begin).await;
             if let Err(error) = begun {
                 tell.send(json!({"error": error_body(&error)})).ok();
@@ -126,6 +126,7 @@ impl Rollouts {
         &self,
         service: &ServiceName,
         rollback: Rollback,
+        logins: Logins,
     ) -> Result<Lines, Error> {
         self.begun().await;
         self.tools.known(service)?;
@@ -137,7 +138,7 @@ impl Rollouts {
         let by = rollback.by.clone();
         if let Some(record) = self.tools.warm(service, rollback.revision) {
             let back = self.tools.back_to_warm(&record, service, by);
-            self.run(back, lock, None, Event::Begin, client);
+            self.run(back, lock, Logins::default(), Event::Begin, client);
             return Ok(lines);
         }
         let state = self.tools.controller.service_state(service);
@@ -155,8 +156,9 @@ impl Rollouts {
         let service = service.clone();
         tokio::spawn(async move {
             let tell = client.clone();
-            let begin =
-                async move { this.begin_again(service, release, rollback, lock, client).await };
+            let begin = async move {
+                this.begin_again(service, release, rollback, logins, lock, client).await
+            };
             let begun = detached(begin).await;
             if let Err(error) = begun {
                 tell.send(json!({"error": error_body(&error)})).ok();
@@ -169,8 +171,15 @@ impl Rollouts {
     ///
     /// # Errors
     /// [`Error::UnknownService`], and [`Error::DockerUnavailable`].
-    pub(crate) async fn plan(&self, service: &ServiceName, deploy: &Deploy) -> Result<Plan, Error> {
-        plan::draw(&self.tools, &services(service, deploy), deploy).await
+    pub(crate) async fn plan(
+        &self,
+        service: &ServiceName,
+        deploy: &Deploy,
+        logins: &Logins,
+    ) -> Result<Plan, Error> {
+        let mut plan = plan::draw(&self.tools, &services(service, deploy), deploy).await?;
+        plan.check_images(&self.tools, logins).await;
+        Ok(plan)
     }
 
     /// Former rollouts, newest first.
@@ -186,7 +195,7 @@ impl Rollouts {
         &self,
         services: Vec<ServiceName>,
         deploy: Deploy,
-        credentials: Option<Credentials>,
+        logins: Logins,
         lock: RolloutLock,
         client: mpsc::UnboundedSender<Value>,
     ) -> Result<(), Error> {
@@ -195,10 +204,10 @@ impl Rollouts {
             progress.say(service, "phase", json!({"phase": Phase::Plan}));
         }
         self.make_room(&services).await;
-        let plan = plan::draw(&self.tools, &services, &deploy).await?;
+        let mut plan = plan::draw(&self.tools, &services, &deploy).await?;
+        plan.check_images(&self.tools, &logins).await;
         if let Some(blocker) = plan.blockers.first() {
-            let reason = format!("{} (fix: {})", blocker.message, blocker.fix);
-            self.tools.refuse(&plan, &deploy, &reason, &progress);
+            self.tools.refuse(&plan, &deploy, Kind::Deploy, &blocker.reason(), &progress);
             return Ok(());
         }
         for (part, _) in &plan.parts {
@@ -206,7 +215,7 @@ impl Rollouts {
             self.tools.remember_found(part).await;
         }
         let record = self.tools.record(plan, &deploy, Kind::Deploy);
-        self.run(record, lock, credentials, Event::Begin, client);
+        self.run(record, lock, logins, Event::Begin, client);
         Ok(())
     }
 
@@ -215,6 +224,7 @@ impl Rollouts {
         service: ServiceName,
         release: history::Release,
         asked: Rollback,
+        logins: Logins,
         lock: RolloutLock,
         client: mpsc::UnboundedSender<Value>,
     ) -> Result<(), Error> {
@@ -227,6 +237,8 @@ impl Rollouts {
             ..Deploy::default()
         };
         let mut plan = plan::draw(&self.tools, &services, &deploy).await?;
+        // It has served as it was: only whether it can still be had is a question.
+        plan.blockers.clear();
         for (part, _) in &mut plan.parts {
             self.tools.await_idle(part).await;
             part.image_id.clone_from(&release.image_id);
@@ -239,8 +251,14 @@ impl Rollouts {
                 replica.spec = release.specs.get(n).or_else(|| release.specs.last()).cloned();
             }
         }
+        plan.check_images(&self.tools, &logins).await;
+        if let Some(blocker) = plan.blockers.first() {
+            let progress = Progress::new(self.tools.controller.clone(), Some(client));
+            self.tools.refuse(&plan, &deploy, Kind::Rollback, &blocker.reason(), &progress);
+            return Ok(());
+        }
         let record = self.tools.record(plan, &deploy, Kind::Rollback);
-        self.run(record, lock, None, Event::Begin, client);
+        self.run(record, lock, logins, Event::Begin, client);
         Ok(())
     }
 
@@ -248,12 +266,12 @@ impl Rollouts {
         &self,
         record: Record,
         lock: RolloutLock,
-        credentials: Option<Credentials>,
+        logins: Logins,
         first: Event,
         client: mpsc::UnboundedSender<Value>,
     ) {
         let progress = Progress::new(self.tools.controller.clone(), Some(client));
-        self.spawn(record, progress, Some(lock), credentials, first, 1);
+        self.spawn(record, progress, Some(lock), logins, first, 1);
     }
 
     fn spawn(
@@ -261,7 +279,7 @@ impl Rollouts {
         record: Record,
         progress: Progress,
         lock: Option<RolloutLock>,
-        credentials: Option<Credentials>,
+        logins: Logins,
         first: Event,
         chances: u8,
     ) {
@@ -271,7 +289,7 @@ impl Rollouts {
             lock.number(part.revision);
         }
         let (shell, handle) =
-            Shell::new(self.tools.clone(), record, progress.clone(), lock, credentials);
+            Shell::new(self.tools.clone(), record, progress.clone(), lock, logins);
         {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             for service in &services {
@@ -322,57 +340,6 @@ impl Rollouts {
             }
             self.tools.bury(service).await;
         }
-    }
-
-    /// Finishes or undoes what was under way when the controller died.
-    fn take_up(&self) {
-        for record in self.journaled().into_values() {
-            let progress = Progress::new(self.tools.controller.clone(), None);
-            self.resume(record, progress, 1);
-        }
-    }
-
-    /// What the journal holds of rollouts that have not ended, by their IDs.
-    fn journaled(&self) -> BTreeMap<String, Record> {
-        let mut records: BTreeMap<String, Record> = BTreeMap::new();
-        let states = self.tools.controller.world(|world| world.state.services.clone());
-        for (service, state) in states {
-            let Some(rollout) = state.rollout else { continue };
-            match serde_json::from_value::<Record>(rollout) {
-                Ok(record) => {
-                    let known = records.entry(record.id.clone()).or_insert_with(|| record.clone());
-                    // Each service has a copy; a crash may lie between two of them.
-                    if record.clock > known.clock {
-                        *known = record;
-                    }
-                }
-                Err(error) => warn!(%service, %error, "a rollout of the journal is not understood"),
-            }
-        }
-        records
-    }
-
-    /// Finishes or undoes a rollout that ended in the middle; after a panic, so many times more.
-    fn resume(&self, record: Record, progress: Progress, chances: u8) {
-        let flipped = record.parts.iter().all(|part| {
-            let weights = self.tools.controller.world(|world| world.weights(&part.service));
-            weights.serves(part.to) && (part.both.is_some() || !weights.serves(part.from))
-        });
-        info!(rollout = record.id, phase = %record.phase, flipped, "taking up a rollout");
-        let services: Vec<_> = record.parts.iter().map(|p| p.service.clone()).collect();
-        let lock = match record.machine.holds_lock() {
-            true => {
-                let holder = Holder::new(record.kind.as_str(), Some(&record.by));
-                self.tools.controller.lock(&services, &holder).ok()
-            }
-            false => None,
-        };
-        // The second color of two that serve: nothing of it has been touched yet.
-        let first = match record.phase {
-            Phase::Plan => Event::Begin,
-            _ => Event::Resumed { flipped },
-        };
-        self.spawn(record, progress, lock, None, first, chances);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The client's end of the control socket: HTTP/1.1 over a Unix socket, as `curl` would do it.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -15,6 +16,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::{ErrorBody, Failure};
+use super::text::plain;
+use crate::registry::{self, ALL_HEADER, Logins};
 
 /// How long an answer that is not a stream may take: a flip probes first.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +29,8 @@ pub(super) struct Client {
     socket: PathBuf,
     /// Whether stdout is for one JSON document.
     pub(super) json: bool,
+    /// Logins for registries, to be sent along.
+    logins: Option<HeaderValue>,
 }
 
 /// A document, as it came and as it is understood.
@@ -37,7 +42,27 @@ pub(super) struct Document {
 
 impl Client {
     pub(super) fn new(socket: PathBuf, json: bool) -> Self {
-        Self { socket, json }
+        Self { socket, json, logins: None }
+    }
+
+    /// The same, that sends what the caller's `docker login` has left: for one image's registry, or
+    /// for all where only the controller knows which image it will be.
+    pub(super) fn with_logins(&self, image: Option<&str>) -> Self {
+        let logins = Logins::from_dir(&registry::config_dir()).unwrap_or_else(|error| {
+            // It may not be needed; if it is, the registry will say so.
+            drop(writeln!(std::io::stderr(), "no logins for registries: {}", plain(&error)));
+            Logins::default()
+        });
+        let logins = match image {
+            Some(image) => logins.only(image),
+            None => logins,
+        };
+        let header = logins.header().and_then(|text| HeaderValue::try_from(text).ok());
+        let logins = header.map(|mut header| {
+            header.set_sensitive(true);
+            header
+        });
+        Self { socket: self.socket.clone(), json: self.json, logins }
     }
 
     /// Asks for a document.
@@ -86,13 +111,15 @@ impl Client {
         // It ends with the answer; what goes wrong shows there.
         drop(tokio::spawn(connection));
         let bytes = body.map(Value::to_string).unwrap_or_default();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "cutover")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(bytes)))
-            .map_err(Failure::other)?;
+            .header("content-type", "application/json");
+        if let Some(logins) = &self.logins {
+            request = request.header(ALL_HEADER, logins);
+        }
+        let request = request.body(Full::new(Bytes::from(bytes))).map_err(Failure::other)?;
         let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
         match answer.status() {
             status if status.is_success() => Ok(answer.into_body()),

@@ -15,6 +15,7 @@ use super::text::plain;
 pub(super) async fn plan(client: &Client, options: &Deploy) -> Result<u8, Failure> {
     let (first, body) = request(options)?;
     let path = format!("/v1/services/{}/plan", segment(&first));
+    let client = client.with_logins(options.image.as_deref());
     let document = client.document(Method::POST, &path, Some(&body)).await?;
     let text = match client.json {
         true => document.text.clone(),

@@ -16,7 +16,8 @@ use crate::millis::millis;
 /// Brings a release in.
 pub(super) async fn deploy(client: &Client, options: &Deploy) -> Result<u8, Failure> {
     let (first, body) = request(options)?;
-    start(client, &first, "deploy", &body).await
+    let client = client.with_logins(options.image.as_deref());
+    start(&client, &first, "deploy", &body).await
 }
 
 /// Goes back.
@@ -30,7 +31,7 @@ pub(super) async fn rollback(
         body.insert("revision".to_owned(), json!(revision));
     }
     sign(&mut body);
-    start(client, service, "rollback", &Value::Object(body)).await
+    start(&client.with_logins(None), service, "rollback", &Value::Object(body)).await
 }
 
 /// The service whose path is asked, and the body: only what was typed, for the rest is the

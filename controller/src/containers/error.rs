@@ -50,6 +50,15 @@ impl DockerError {
         }
     }
 
+    /// What the engine or a registry said, where that is all that matters.
+    #[must_use]
+    pub(crate) fn said(&self) -> String {
+        match self {
+            Self::Refused { message, .. } => message.clone(),
+            error => error.to_string(),
+        }
+    }
+
     /// Whether the engine says that there is no such thing.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -10,6 +10,9 @@ use bollard::models::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::pull::split;
+use crate::registry::familiar;
+
 /// A container's full ID: who it is, whatever its name and address.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
@@ -210,8 +213,8 @@ impl Container {
 pub(crate) struct Image {
     /// Its ID: the digest of its config.
     pub id: String,
-    /// What a registry calls it, as `repository@sha256:…`, where it came from one.
-    pub digest: Option<String>,
+    /// What registries call it, as `repository@sha256:…`; none where it never saw one.
+    pub digests: Vec<String>,
     /// Bytes on disk.
     pub bytes: u64,
 }
@@ -220,9 +223,26 @@ impl Image {
     pub(super) fn from_inspect(inspected: ImageInspect) -> Option<Self> {
         Some(Self {
             id: inspected.id?,
-            digest: inspected.repo_digests.unwrap_or_default().into_iter().next(),
+            digests: inspected.repo_digests.unwrap_or_default(),
             bytes: inspected.size.and_then(|bytes| bytes.try_into().ok()).unwrap_or(0),
         })
+    }
+
+    /// What the registry of a reference calls it.
+    #[must_use]
+    pub(crate) fn digest(&self, reference: &str) -> Option<&str> {
+        let repository = split(reference).0;
+        // A name may have a tag before its digest.
+        let wanted = familiar(split(repository).0);
+        let mut all = self.digests.iter();
+        let found = all.find(|digest| digest.split_once('@').is_some_and(|(r, _)| r == wanted));
+        found.map(String::as_str)
+    }
+
+    /// What it is pinned to under a reference: the registry's digest, or else its ID.
+    #[must_use]
+    pub(crate) fn pin(&self, reference: &str) -> String {
+        self.digest(reference).unwrap_or(&self.id).to_owned()
     }
 }
 
@@ -233,3 +253,20 @@ fn anonymous(volume: &str) -> bool {
 
 /// Docker's own.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_pinned_to_the_digest_of_the_registry_it_is_named_after() {
+        let digests =
+            ["one.example/app@sha256:aa", "two.example:5000/app@sha256:bb", "app@sha256:cc"];
+        let digests = digests.map(str::to_owned).to_vec();
+        let image = Image { id: "sha256:dd".into(), digests, bytes: 0 };
+        assert_eq!(image.pin("two.example:5000/app:7"), "two.example:5000/app@sha256:bb");
+        assert_eq!(image.pin("two.example:5000/app:7@sha256:bb"), "two.example:5000/app@sha256:bb");
+        assert_eq!(image.pin("docker.io/library/app"), "app@sha256:cc");
+        assert_eq!(image.pin("three.example/app:7"), "sha256:dd");
+    }
+}

@@ -18,6 +18,7 @@ use super::request::Deploy;
 use crate::containers::Container;
 use crate::error::Error;
 use crate::holder::Holder;
+use crate::registry::Logins;
 use crate::weights::Target;
 use crate::world::World;
 
@@ -96,29 +97,27 @@ impl Rollouts {
         let new: Vec<&Container> =
             site.running(to).into_iter().filter(|c| ids.contains(c.id.as_str())).collect();
         let newest = site.running(from).iter().map(|c| c.created.clone()).max();
-        if site.labelled()
-            || new.is_empty()
-            || new.iter().any(|c| Some(&c.created) <= newest.as_ref())
-        {
+        let Some(first) = new.first() else { return Ok(()) };
+        if site.labelled() || new.iter().any(|c| Some(&c.created) <= newest.as_ref()) {
             return Ok(());
         }
-        let replicas = new.iter().map(|container| Replica {
-            template: container.id.as_str().to_owned(),
-            name: container.name.clone(),
-            candidate: container.name.clone(),
-            id: Some(container.id.as_str().to_owned()),
-            spec: None,
-        });
+        let mut replicas = Vec::new();
+        for container in &new {
+            let blueprint = self.tools.containers.blueprint(container.id.as_str()).await?;
+            replicas.push(Replica {
+                template: container.id.as_str().to_owned(),
+                name: container.name.clone(),
+                candidate: container.name.clone(),
+                id: Some(container.id.as_str().to_owned()),
+                spec: Some(blueprint.copy(&container.image, &BTreeMap::new())),
+            });
+        }
         let deploy = Deploy::default();
+        let part = Part { replicas, displaced: Vec::new(), ..site.part(&deploy, from, to)? };
         let part = Part {
-            replicas: replicas.collect(),
-            displaced: Vec::new(),
-            ..site.part(&deploy, from, to)?
-        };
-        let part = Part {
-            image: new.first().map(|c| c.image.clone()).unwrap_or_default(),
-            image_id: new.first().map(|c| c.image_id.clone()),
-            digest: new.first().map(|c| c.image_id.clone()),
+            image: first.image.clone(),
+            digest: self.tools.pin(&first.image_id, &first.image).await,
+            image_id: Some(first.image_id.clone()),
             ..part
         };
         self.tools.remember_found(&part).await;
@@ -133,7 +132,7 @@ impl Rollouts {
         let record = prepare::record(Kind::Auto, Some(BY.to_owned()), machine, vec![part]);
         // Nobody reads along; the history and the events have it.
         let (client, _) = mpsc::unbounded_channel();
-        self.run(record, lock, None, Event::Begin, client);
+        self.run(record, lock, Logins::default(), Event::Begin, client);
         Ok(())
     }
 }

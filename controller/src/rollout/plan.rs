@@ -17,6 +17,7 @@ use crate::discovery::survey;
 use crate::error::Error;
 use crate::labels::{INTERNAL_PREFIX, Labels};
 use crate::millis::millis;
+use crate::registry::Logins;
 use crate::roster::Roster;
 use crate::weights::{Target, Weights};
 
@@ -61,7 +62,24 @@ pub(crate) struct Finding {
     pub fix: String,
 }
 
-/// Draws the plan of a deploy.
+impl Plan {
+    /// Whether each image is here or can be had: for what is pinned already, that very image.
+    pub(super) async fn check_images(&mut self, tools: &Tools, logins: &Logins) {
+        for (part, _) in &self.parts {
+            self.blockers.extend(checks::image(part, tools, logins).await);
+        }
+    }
+}
+
+impl Finding {
+    /// For a report.
+    #[must_use]
+    pub(super) fn reason(&self) -> String {
+        format!("{} (fix: {})", self.message, self.fix)
+    }
+}
+
+/// Draws the plan of a deploy, all but whether its images can be had.
 ///
 /// # Errors
 /// When Docker does not answer, or a service is not known or has no container.
@@ -82,7 +100,7 @@ pub(crate) async fn draw(
             plan.steps.extend(steps(&other, &site.config, deploy));
             plan.then.push(other);
         }
-        checks::check(&site, &part, deploy, tools, &mut plan).await;
+        checks::check(&site, &part, deploy, tools, &mut plan);
         plan.parts.push((part, site.config));
     }
     Ok(plan)

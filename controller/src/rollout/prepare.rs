@@ -70,13 +70,20 @@ impl Tools {
     }
 
     /// Reports what was not even begun.
-    pub(super) fn refuse(&self, plan: &Plan, deploy: &Deploy, reason: &str, progress: &Progress) {
+    pub(super) fn refuse(
+        &self,
+        plan: &Plan,
+        deploy: &Deploy,
+        kind: Kind,
+        reason: &str,
+        progress: &Progress,
+    ) {
         for (part, _) in &plan.parts {
             let report = Report {
                 reason: Some(reason.to_owned()),
                 at: now(),
                 by: deploy.by.clone().unwrap_or_else(|| SOMEONE.into()),
-                kind: Kind::Deploy.as_str().into(),
+                kind: kind.as_str().into(),
                 ..Report::of(part, "refused")
             };
             self.controller.rollout_finished(&part.service, &report.result);
@@ -96,6 +103,7 @@ impl Tools {
                 continue;
             };
             release.image = image_of(&container);
+            release.digest = self.pin(&container.image_id, &release.image).await;
             release.image_id = Some(container.image_id.clone());
             if let Ok(blueprint) = self.containers.blueprint(id).await {
                 release.specs.push(blueprint.copy(&release.image, &BTreeMap::new()));
@@ -105,7 +113,7 @@ impl Tools {
             revision: 1,
             to: part.from.as_str().into(),
             image: release.image.clone(),
-            digest: release.image_id.clone(),
+            digest: release.digest.clone(),
             at: now(),
             by: "found running".into(),
             kind: "found".into(),

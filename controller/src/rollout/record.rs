@@ -143,6 +143,21 @@ impl Record {
 }
 
 impl Part {
+    /// What a registry knows the image by, if one does.
+    #[must_use]
+    pub(crate) fn registry_digest(&self) -> Option<&str> {
+        self.digest.as_deref().filter(|digest| digest.contains('@'))
+    }
+
+    /// That the image of a former release can be had from nowhere.
+    #[must_use]
+    pub(crate) fn lost(&self) -> String {
+        format!(
+            "the image that was {} then is not on this host any more, and no registry has it",
+            self.image
+        )
+    }
+
     /// IDs of the new containers, as far as they are there.
     #[must_use]
     pub(crate) fn new_ids(&self) -> Vec<String> {

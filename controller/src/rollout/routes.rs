@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::request::{Deploy, Rollback};
 use super::{Lines, Rollouts};
-use crate::containers::Credentials;
 use crate::control::{Body, json, lines, service_name};
 use crate::doors::Peer;
 use crate::error::Error;
+use crate::registry::{ALL_HEADER, Logins, ONE_HEADER};
 
 /// The routes, to be merged into the control API.
 pub(crate) fn router(rollouts: Rollouts) -> Router {
@@ -47,28 +47,32 @@ async fn deploy(
 ) -> Result<Response, Error> {
     body.by = body.by.or_else(|| by(peer));
     let name = service_name(&rollouts.tools.controller, &name)?;
-    let credentials = credentials(&headers)?;
-    Ok(stream_of(rollouts.deploy(&name, body, credentials).await?))
+    let logins = logins(&headers)?;
+    Ok(stream_of(rollouts.deploy(&name, body, logins).await?))
 }
 
 async fn rollback(
     State(rollouts): State<Rollouts>,
     Path(name): Path<String>,
     peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
     Body(mut body): Body<Rollback>,
 ) -> Result<Response, Error> {
     body.by = body.by.or_else(|| by(peer));
     let name = service_name(&rollouts.tools.controller, &name)?;
-    Ok(stream_of(rollouts.rollback(&name, body).await?))
+    let logins = logins(&headers)?;
+    Ok(stream_of(rollouts.rollback(&name, body, logins).await?))
 }
 
 async fn plan(
     State(rollouts): State<Rollouts>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     Body(body): Body<Deploy>,
 ) -> Result<Response, Error> {
     let name = service_name(&rollouts.tools.controller, &name)?;
-    Ok(json(StatusCode::OK, &rollouts.plan(&name, &body).await?))
+    let logins = logins(&headers)?;
+    Ok(json(StatusCode::OK, &rollouts.plan(&name, &body, &logins).await?))
 }
 
 async fn history(
@@ -91,14 +95,15 @@ fn by(peer: Option<Extension<Peer>>) -> Option<String> {
     peer.map(|Extension(peer)| format!("uid {}", peer.uid))
 }
 
-/// The caller's `X-Registry-Auth`.
-fn credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Error> {
-    let Some(header) = headers.get("x-registry-auth") else {
-        return Ok(None);
+/// The caller's logins for registries.
+fn logins(headers: &HeaderMap) -> Result<Logins, Error> {
+    let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+    let wrong = || {
+        let message =
+            "X-Registry-Auth is base64 of a JSON object, X-Registry-Config of several by registry";
+        Error::BadRequest(message.into())
     };
-    let read = header.to_str().ok().and_then(Credentials::from_header);
-    let wrong = || Error::BadRequest("X-Registry-Auth is base64 of a JSON object".into());
-    read.map(Some).ok_or_else(wrong)
+    Logins::from_headers(header(ONE_HEADER), header(ALL_HEADER)).ok_or_else(wrong)
 }
 
 fn stream_of(from: Lines) -> Response {

@@ -20,10 +20,11 @@ use super::phase::Phase;
 use super::progress::Progress;
 use super::record::{Part, Record};
 use super::report::{Counted, PhaseTime};
-use crate::containers::{Credentials, Image, Spec};
+use crate::containers::{Image, Spec};
 use crate::holder::Holder;
 use crate::lock::RolloutLock;
 use crate::millis::millis;
+use crate::registry::Logins;
 use crate::world::DrainEnd;
 
 /// One rollout that is under way.
@@ -32,7 +33,8 @@ pub(super) struct Shell {
     record: Record,
     progress: Progress,
     lock: Option<RolloutLock>,
-    credentials: Option<Credentials>,
+    /// The caller's, until the image is here.
+    logins: Logins,
     tell: mpsc::UnboundedSender<Note>,
     notes: mpsc::UnboundedReceiver<Note>,
     ended: watch::Sender<bool>,
@@ -97,7 +99,7 @@ impl Shell {
         record: Record,
         progress: Progress,
         lock: Option<RolloutLock>,
-        credentials: Option<Credentials>,
+        logins: Logins,
     ) -> (Self, Handle) {
         let (tell, notes) = mpsc::unbounded_channel();
         let (ended, ending) = watch::channel(false);
@@ -108,7 +110,7 @@ impl Shell {
             record,
             progress,
             lock,
-            credentials,
+            logins,
             tell,
             notes,
             ended,
@@ -191,7 +193,10 @@ impl Shell {
             }
             Note::Pulled(service, image) => {
                 if let Some(part) = self.part_mut(&service) {
-                    part.digest = Some(image.digest.unwrap_or_else(|| image.id.clone()));
+                    // What the history knows it by may be of a registry that is gone.
+                    if part.registry_digest().is_none() {
+                        part.digest = Some(image.pin(&part.image));
+                    }
                     part.image_id = Some(image.id);
                 }
             }
@@ -237,6 +242,9 @@ impl Shell {
 
     fn entered(&mut self, phase: Phase) {
         info!(rollout = self.record.id, %phase, "rollout");
+        if phase > Phase::Pull {
+            self.logins = Logins::default();
+        }
         for part in &self.record.parts {
             self.tools.controller.rollout_phase(&part.service, phase.as_str());
             if phase != Phase::Ended {

@@ -1,12 +1,12 @@
 //! Carrying out what the state machine asks for, one function per action. Each can be done twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use super::Tools;
 use super::actions::Rest;
@@ -14,11 +14,12 @@ use super::machine::Limits;
 use super::plan::{COMPOSE_PROJECT, base_name, image_of};
 use super::progress::Progress;
 use super::record::{Part, Replica};
-use crate::containers::{ContainerId, Credentials, DockerError, Image, PullPolicy, Spec};
+use crate::containers::{ContainerId, DockerError, Image, PullPolicy, PullProgress, Spec};
 use crate::discovery::survey;
 use crate::drained::Drained;
 use crate::error::Error;
 use crate::labels::INTERNAL_PREFIX;
+use crate::registry::{self, Login, Logins};
 use crate::weights::Weights;
 
 /// Why a step failed, for people.
@@ -29,14 +30,18 @@ impl Tools {
     pub(super) async fn pull(
         &self,
         part: &Part,
-        credentials: Option<Credentials>,
+        logins: &Logins,
         progress: &Progress,
     ) -> Result<Image, Failure> {
-        // A release of the history is pinned already.
-        if let Some(id) = &part.image_id
-            && let Some(image) = self.containers.image(id).await.map_err(text)?
-        {
-            return Ok(image);
+        // A release of the history is pinned already: its tag may be another image's by now.
+        if let Some(id) = &part.image_id {
+            if let Some(image) = self.containers.image(id).await.map_err(text)? {
+                return Ok(image);
+            }
+            let Some(digest) = part.registry_digest() else {
+                return Err(part.lost());
+            };
+            return self.fetch(part, digest, logins, progress).await;
         }
         let here = self.containers.image(&part.image).await.map_err(text)?;
         match (part.pull, here) {
@@ -45,25 +50,44 @@ impl Tools {
                 Err(format!("the image {} is not on this host, and pull is never", part.image))
             }
             (PullPolicy::Always | PullPolicy::Missing, _) => {
-                let mut said = Instant::now();
-                let credentials = credentials.or_else(|| {
-                    let dir =
-                        std::env::var("DOCKER_CONFIG").unwrap_or_else(|_| DOCKER_CONFIG.into());
-                    Credentials::from_config(&Path::new(&dir).join("config.json"), &part.image)
-                });
-                let pulled = self.containers.pull(&part.image, credentials, |pull| {
-                    if said.elapsed() >= SAY_AGAIN {
-                        said = Instant::now();
-                        progress.say(
-                            &part.service,
-                            "pull",
-                            json!({"phase": "pull", "bytes": pull.bytes, "total": pull.total}),
-                        );
-                    }
-                });
-                pulled.await.map_err(text)
+                self.fetch(part, &part.image, logins, progress).await
             }
         }
+    }
+
+    async fn fetch(
+        &self,
+        part: &Part,
+        reference: &str,
+        logins: &Logins,
+        progress: &Progress,
+    ) -> Result<Image, Failure> {
+        let say = |detail| progress.say(&part.service, "pull", detail);
+        let mut said: Option<Instant> = None;
+        let mut seen = PullProgress::default();
+        let pulled = self.containers.pull(reference, self.login(logins, reference), |pull| {
+            seen = pull;
+            if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+                said = Some(Instant::now());
+                say(json!({"phase": "pull", "bytes": pull.bytes, "total": pull.total}));
+            }
+        });
+        let unpulled =
+            |error: DockerError| format!("{}: {reference} cannot be pulled", error.said());
+        let image = pulled.await.map_err(unpulled)?;
+        say(json!({
+            "phase": "pull", "bytes": seen.total, "total": seen.total, "digest": image.pin(reference)
+        }));
+        Ok(image)
+    }
+
+    /// The caller's login for an image's registry, or that of a Docker config which is mounted.
+    pub(super) fn login(&self, callers: &Logins, reference: &str) -> Option<Login> {
+        callers.of(reference).cloned().or_else(|| {
+            let mounted = Logins::from_dir(&registry::config_dir());
+            let mounted = mounted.inspect_err(|error| warn!(error, "no logins from there"));
+            mounted.ok()?.of(reference).cloned()
+        })
     }
 
     /// Where both serve: lets the color finish, with the other serving alone meanwhile.
@@ -313,12 +337,13 @@ pub(super) fn text(error: impl Into<Error>) -> Failure {
 
 impl From<DockerError> for Error {
     fn from(error: DockerError) -> Self {
-        Self::DockerUnavailable(error.to_string())
+        match error {
+            DockerError::Refused { .. } => Self::Failed(error.to_string()),
+            _ => Self::DockerUnavailable(error.to_string()),
+        }
     }
 }
 
-/// Where a Docker config is mounted, unless `DOCKER_CONFIG` says so.
-const DOCKER_CONFIG: &str = "/root/.docker";
 const COLOR: &str = "cutover.color";
 const COMPOSE_IMAGE: &str = "com.docker.compose.image";
 /// For what was there before to be probed again.

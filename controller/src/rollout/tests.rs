@@ -83,7 +83,7 @@ impl Stage {
         let record = prepare::record(Kind::Deploy, None, machine, vec![part]);
         let lock = controller.lock(&[web()], &Holder::new("deploy", None)).unwrap();
         let (client, lines) = mpsc::unbounded_channel();
-        self.rollouts.run(record, lock, None, Event::Begin, client);
+        self.rollouts.run(record, lock, crate::registry::Logins::default(), Event::Begin, client);
         lines
     }
 

@@ -55,6 +55,12 @@ impl Tools {
         })
     }
 
+    /// What an image that is here is pinned to under a reference.
+    pub(super) async fn pin(&self, image_id: &str, reference: &str) -> Option<String> {
+        let image = self.containers.image(image_id).await.ok().flatten();
+        Some(image.map_or_else(|| image_id.to_owned(), |image| image.pin(reference)))
+    }
+
     /// Says how many requests and streams a color still has, again and again.
     pub(super) async fn say_draining(
         &self,

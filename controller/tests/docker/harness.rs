@@ -63,6 +63,11 @@ impl Running {
 impl Edge {
     /// `None` where no engine answers.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_with(environment: &[(&str, &Path)]) -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,6 +77,7 @@ impl Edge {
         images();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let service = format!("t{}-{number}", std::process::id());
+        docker(&["network", "create", &service]);
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
@@ -84,6 +90,7 @@ impl Edge {
         let run = Command::new(env!("CARGO_BIN_EXE_cutover"))
             .args(["run", "--config"])
             .arg(dir.path().join("cutover.toml"))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -113,23 +120,26 @@ impl Edge {
     }
 
     pub(crate) fn app_with(&self, color: &str, release: &str, name: &str, more: &[&str]) -> String {
+        self.app_of(&format!("{IMAGE}:{release}"), color, name, more)
+    }
+
+    /// A container of the app, from an image of any name.
+    pub(crate) fn app_of(&self, image: &str, color: &str, name: &str, more: &[&str]) -> String {
         let name = format!("{}-{name}", self.service);
         let labels = [
             format!("cutover.service={}", self.service),
             format!("cutover.color={color}"),
             "cutover.port=8000".to_owned(),
-            // Other tests on this engine have apps for any host.
-            "cutover.hosts=app".to_owned(),
+            format!("cutover.hosts={}", host()),
             "cutover.probe.path=/health".to_owned(),
             "cutover.probe.interval=200ms".to_owned(),
         ];
-        let mut arguments = vec!["run", "-d", "--name", &name];
+        let mut arguments = vec!["run", "-d", "--network", &self.service, "--name", &name];
         for label in &labels {
             arguments.extend(["-l", label]);
         }
         arguments.extend(more);
-        let image = format!("{IMAGE}:{release}");
-        arguments.extend([image.as_str()]);
+        arguments.push(image);
         self.docker(&arguments);
         name
     }
@@ -144,14 +154,25 @@ impl Edge {
     }
 
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
+        self.spawn_with(arguments, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn spawn_with(&self, arguments: &[&str], environment: &[(&str, &Path)]) -> Running {
         let child = Command::new(env!("CARGO_BIN_EXE_cutover"))
             .args(arguments)
-            .env("CUTOVER_SOCKET", self.dir.path().join("c.sock"))
+            .env("CUTOVER_SOCKET", self.dir().join("c.sock"))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
         Running(child.unwrap())
+    }
+
+    /// Where its config, its state, its socket and its log lie.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     fn status(&self) -> Option<Value> {
@@ -190,7 +211,7 @@ impl Edge {
         let of = format!("cutover.service={service}");
         let name = format!("{service}-{color}");
         let color = format!("cutover.color={color}");
-        let mut arguments = vec!["run", "-d", "--name", &name];
+        let mut arguments = vec!["run", "-d", "--network", &self.service, "--name", &name];
         for label in [&own, &host, &of, &color] {
             arguments.extend(["-l", label]);
         }
@@ -232,19 +253,20 @@ impl Edge {
         let service = format!("cutover.service={}", self.service);
         let auto = format!("cutover.rollout.auto={auto}");
         let project = format!("com.docker.compose.project={}", self.service);
+        let hosts = format!("cutover.hosts={}", host());
         let labels = [
             &service,
             &auto,
             &project,
             "com.docker.compose.service=web",
-            "cutover.hosts=app",
+            &hosts,
             "cutover.port=8000",
             "cutover.probe.path=/health",
             "cutover.probe.interval=200ms",
             "cutover.rollout.monitor=1s",
             "cutover.rollout.keep_warm=0s",
         ];
-        let mut arguments = vec!["run", "-d", "--name", &name];
+        let mut arguments = vec!["run", "-d", "--network", &self.service, "--name", &name];
         for label in labels {
             arguments.extend(["-l", label]);
         }
@@ -284,8 +306,8 @@ impl Edge {
 
     /// Kills the controller with SIGKILL as soon as a rollout is in this phase, or past it.
     pub(crate) fn kill_controller_in(&self, phase: &str) {
-        let journal = self.dir.path().join("state/state.json");
-        let wanted = format!("\"phase\":\"{phase}\"");
+        let journal = self.dir().join("state/state.json");
+        let wanted = format!("\"phase\": \"{phase}\"");
         let deadline = Instant::now() + Duration::from_secs(8);
         loop {
             let text = std::fs::read_to_string(&journal).unwrap_or_default();
@@ -328,7 +350,13 @@ impl Drop for Edge {
         for name in self.containers().into_iter().chain(others.lines().map(str::to_owned)) {
             try_docker(&["rm", "-f", "-v", &name]);
         }
+        try_docker(&["network", "rm", &self.service]);
     }
+}
+
+/// Of the apps of this process: other tests on this engine have hosts of their own.
+fn host() -> String {
+    format!("app-{}.test", std::process::id())
 }
 
 /// Requests without pause, on kept-alive connections, until stopped.
@@ -402,7 +430,7 @@ fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
 
 /// One request and its whole answer, which must be a 200.
 fn ask(mut stream: TcpStream) -> std::io::Result<TcpStream> {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")?;
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", host()).as_bytes())?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -504,4 +532,5 @@ fn libraries(binary: &Path) -> Vec<PathBuf> {
     words.map(PathBuf::from).collect()
 }
 
-const IMAGE: &str = "cutover-test-app";
+/// The app's; the tag is a release or a fault.
+pub(crate) const IMAGE: &str = "cutover-test-app";

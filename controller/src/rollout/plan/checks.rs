@@ -2,19 +2,14 @@
 
 use crate::config::ProbeKind;
 use crate::containers::{Container, PullPolicy};
+use crate::registry::Logins;
 use crate::rollout::Tools;
 use crate::rollout::plan::{Finding, Plan, Site};
 use crate::rollout::record::Part;
 use crate::rollout::request::Deploy;
 
 /// Puts what is found into the plan.
-pub(super) async fn check(
-    site: &Site,
-    part: &Part,
-    deploy: &Deploy,
-    tools: &Tools,
-    plan: &mut Plan,
-) {
+pub(super) fn check(site: &Site, part: &Part, deploy: &Deploy, tools: &Tools, plan: &mut Plan) {
     let found = |code, message: String, fix: &str| Finding {
         service: site.service.clone(),
         code,
@@ -86,31 +81,43 @@ pub(super) async fn check(
             ));
         }
     }
-    image(part, tools, plan, &found).await;
 }
 
-async fn image(
-    part: &Part,
-    tools: &Tools,
-    plan: &mut Plan,
-    found: &impl Fn(&'static str, String, &str) -> Finding,
-) {
-    let here = matches!(tools.containers.image(&part.image).await, Ok(Some(_)));
-    if part.pull == PullPolicy::Never && !here {
-        plan.blockers.push(found(
-            "image_missing",
-            format!("{} is not on this host, and pull is never", part.image),
-            "build or load it, or let it be pulled: --pull missing",
-        ));
+/// What keeps a part's image from being had.
+pub(super) async fn image(part: &Part, tools: &Tools, logins: &Logins) -> Option<Finding> {
+    let found = |code, message: String, fix: &str| {
+        Some(Finding { service: part.service.clone(), code, message, fix: fix.to_owned() })
+    };
+    let wanted = part.image_id.as_ref().unwrap_or(&part.image);
+    let here = matches!(tools.containers.image(wanted).await, Ok(Some(_)));
+    let wanted = match (&part.image_id, part.registry_digest()) {
+        (Some(_), _) if here => return None,
+        (Some(_), None) => {
+            return found("image_missing", part.lost(), "build or load it again, and deploy that");
+        }
+        (Some(_), Some(digest)) => digest,
+        (None, _) => &part.image,
+    };
+    match part.pull {
+        PullPolicy::Never if here => return None,
+        PullPolicy::Never => {
+            let message = format!("{wanted} is not on this host, and pull is never");
+            return found(
+                "image_missing",
+                message,
+                "build or load it, or let it be pulled: --pull missing",
+            );
+        }
+        PullPolicy::Missing if here => return None,
+        PullPolicy::Always | PullPolicy::Missing => {}
     }
-    let fetched = part.pull == PullPolicy::Always || (part.pull == PullPolicy::Missing && !here);
-    if fetched && let Err(error) = tools.containers.registry_has(&part.image).await {
-        plan.blockers.push(found(
-            "image_unreachable",
-            format!("{} cannot be pulled: {error}", part.image),
-            "check the name, the tag and the credentials for its registry",
-        ));
-    }
+    let login = tools.login(logins, wanted);
+    let error = tools.containers.registry_has(wanted, login).await.err()?;
+    found(
+        "image_unreachable",
+        format!("{}: {wanted} cannot be pulled", error.said()),
+        "check the name, the tag and the credentials for its registry",
+    )
 }
 
 /// Compose names what it scales `project-service-1` (or with underscores).

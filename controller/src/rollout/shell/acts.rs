@@ -36,12 +36,12 @@ impl Shell {
         let Some(part) = self.part(service).cloned() else { return };
         let (tools, progress, tell) =
             (self.tools.clone(), self.progress.clone(), self.tell.clone());
-        let credentials = self.credentials.clone();
+        let logins = self.logins.clone();
         let set = Set { service: part.service.clone(), pass: 0, side: Side::New };
         let limits = self.limits(service);
         self.tasks.spawn(async move {
             let pulled = async {
-                let image = Box::pin(tools.pull(&part, credentials, &progress)).await?;
+                let image = Box::pin(tools.pull(&part, &logins, &progress)).await?;
                 tell.send(Note::Pulled(part.service.clone(), image)).ok();
                 tools.take_out(&part, limits).await
             };
