@@ -76,7 +76,8 @@ impl Controller {
         journal: Journal,
         edge_path: &Path,
     ) -> Self {
-        let state = journal.load();
+        let mut state = journal.load();
+        state.christen();
         let edge = Edge::connect(edge_path.into(), state.generation);
         let controller = Self(Arc::new(Inner {
             edge,

@@ -19,6 +19,7 @@ use self::survey::{Known, Survey};
 use crate::containers::{Change, Container, ContainerId, Containers, Signal};
 use crate::controller::Controller;
 use crate::error::Error;
+use crate::labels::COMPOSE_PROJECT;
 use crate::panics::caught;
 
 /// Asks the task that looks at the engine. Clones ask the same one.
@@ -41,6 +42,7 @@ impl Discovery {
             gone: BTreeSet::new(),
             doomed: BTreeMap::new(),
             home: None,
+            project: None,
             left_out: BTreeSet::new(),
         };
         tokio::spawn(scout.run(asked));
@@ -70,6 +72,8 @@ struct Scout {
     /// Told to end, and until when that is believed.
     doomed: BTreeMap<ContainerId, Instant>,
     home: Option<Home>,
+    /// The compose project that we are in ourselves.
+    project: Option<String>,
     left_out: BTreeSet<(String, String)>,
 }
 
@@ -168,7 +172,9 @@ impl Scout {
 
     async fn look(&mut self) -> Result<(), Error> {
         let listed = self.containers.list().await.map_err(unavailable)?;
-        self.home = Some(Home::find(&self.containers).await);
+        let own = home::own(&self.containers).await;
+        self.home = Some(Home::of(own.as_ref()));
+        self.project = own.and_then(|own| own.label(COMPOSE_PROJECT).map(str::to_owned));
         let before = std::mem::take(&mut self.seen);
         self.seen = listed.into_iter().map(|c| (c.id.clone(), c)).collect();
         let gone = before.into_keys().filter(|id| !self.seen.contains_key(id));
@@ -186,6 +192,7 @@ impl Scout {
             // A rollout may have noted a container of its own meanwhile: that stays.
             let gone = &self.gone;
             let note = |state: &mut crate::journal::ServiceState| {
+                state.roster.project = roster.project;
                 state.roster.releases = roster.releases;
                 state.roster.current = roster.current;
                 state.roster.forget(gone);
@@ -217,6 +224,7 @@ impl Scout {
         let known = Known {
             services: &config.services,
             home: self.home.as_ref().unwrap_or(&Home::Host),
+            project: self.project.as_deref(),
             doomed: self.doomed.keys().collect(),
             of: &|service: &ServiceName| {
                 let state = self.controller.service_state(service);

@@ -19,6 +19,8 @@ use crate::weights::Weights;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct State {
+    /// Who we are among the edges of an engine: what we have made is marked with it.
+    pub edge: String,
     /// The last table that is known to have been live.
     pub generation: Generation,
     /// By service; also of services that are not configured at present, for they may come back.
@@ -47,6 +49,14 @@ pub struct ServiceState {
 }
 
 impl State {
+    /// Gives the edge a name that no other has, unless it has one.
+    pub fn christen(&mut self) {
+        if self.edge.is_empty() {
+            let random = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+            random.trim().clone_into(&mut self.edge);
+        }
+    }
+
     /// Carries a pending intent out, as a start after a crash does.
     pub fn settle(&mut self) {
         for (service, weights) in self.intent.take().into_iter().flatten() {

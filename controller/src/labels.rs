@@ -17,7 +17,13 @@ pub const PREFIX: &str = "cutover.";
 pub const INTERNAL_PREFIX: &str = "cutover.internal.";
 
 /// The service of Compose, which names ours where there is no `cutover.service`.
-const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+pub(crate) const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+
+/// Which of the containers of a compose service it is.
+pub(crate) const COMPOSE_NUMBER: &str = "com.docker.compose.container-number";
+
+/// The project of Compose, where there is no `cutover.project`.
+pub(crate) const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 
 /// What a container says about itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +32,8 @@ pub struct Labels {
     pub service: ServiceName,
     /// Its color; `None` leaves that to the release it runs.
     pub color: Option<Color>,
+    /// The compose project it counts as one of; a service is of one project only.
+    pub project: Option<String>,
     settings: Vec<Entry>,
 }
 
@@ -65,8 +73,10 @@ impl Labels {
                 ),
             });
         }
+        let compose = || labels.get(COMPOSE_PROJECT).map(|name| (*name).to_owned());
+        let project = parsed.project.or_else(compose);
         match service.filter(|_| faults.is_empty()) {
-            Some(service) => Ok(Some(Self { service, color: parsed.color, settings })),
+            Some(service) => Ok(Some(Self { service, color: parsed.color, project, settings })),
             None => {
                 Err(LabelErrors(faults.into_iter().map(|f| LabelError::new(f, &ours)).collect()))
             }
@@ -150,6 +160,7 @@ impl fmt::Display for LabelError {
 struct Draft {
     service: Option<ServiceName>,
     color: Option<Color>,
+    project: Option<String>,
     config: ServiceConfig,
 }
 
@@ -165,6 +176,7 @@ impl Draft {
         section.value("color", &mut self.color, |node| {
             values::word(&[("blue", Some(Color::Blue)), ("green", Some(Color::Green))])(node)
         });
+        section.value("project", &mut self.project, |node| values::text(node).map(Some));
         read_service(section, &mut self.config);
         for key in ["blue", "green"] {
             if let Some(entry) = section.entry(key) {

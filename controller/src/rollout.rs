@@ -5,6 +5,7 @@ mod auto;
 mod history;
 mod janitor;
 pub mod machine;
+mod pair;
 pub mod phase;
 mod plan;
 mod prepare;
@@ -214,7 +215,7 @@ impl Rollouts {
             self.tools.await_idle(part).await;
             self.tools.remember_found(part).await;
         }
-        let record = self.tools.record(plan, &deploy, Kind::Deploy);
+        let record = self.tools.record(plan, &deploy, Kind::Deploy).await;
         self.run(record, lock, logins, Event::Begin, client);
         Ok(())
     }
@@ -243,13 +244,10 @@ impl Rollouts {
             self.tools.await_idle(part).await;
             part.image_id.clone_from(&release.image_id);
             part.digest.clone_from(&release.digest);
-            // Where both serve, what the history has is of one color only.
-            if part.both.is_some() {
-                continue;
-            }
-            for (n, replica) in part.replicas.iter_mut().enumerate() {
-                replica.spec = release.specs.get(n).or_else(|| release.specs.last()).cloned();
-            }
+        }
+        let others = plan.then.iter_mut().map(|(part, _)| part);
+        for part in plan.parts.iter_mut().map(|(part, _)| part).chain(others) {
+            release.recall(part);
         }
         plan.check_images(&self.tools, &logins).await;
         if let Some(blocker) = plan.blockers.first() {
@@ -257,7 +255,7 @@ impl Rollouts {
             self.tools.refuse(&plan, &deploy, Kind::Rollback, &blocker.reason(), &progress);
             return Ok(());
         }
-        let record = self.tools.record(plan, &deploy, Kind::Rollback);
+        let record = self.tools.record(plan, &deploy, Kind::Rollback).await;
         self.run(record, lock, logins, Event::Begin, client);
         Ok(())
     }
@@ -284,7 +282,7 @@ impl Rollouts {
         chances: u8,
     ) {
         let id = record.id.clone();
-        let services: Vec<_> = record.parts.iter().map(|part| part.service.clone()).collect();
+        let services = record.services();
         if let (Some(lock), Some(part)) = (&lock, record.parts.first()) {
             lock.number(part.revision);
         }

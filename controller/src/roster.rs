@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Roster {
+    /// The compose project that the service belongs to, once one of its containers has been seen.
+    pub project: Option<String>,
     /// The color of each release seen, by its key: for containers that name no color.
     pub releases: BTreeMap<String, Color>,
     /// The release of each color that serves under it; others of that color are superseded.
@@ -40,6 +42,16 @@ impl Roster {
         self.releases.insert(release.to_owned(), color);
         self.current.insert(color, release.to_owned());
         color
+    }
+
+    /// Whether a container of this project may be one of the service. One that Compose has nothing
+    /// to do with may.
+    #[must_use]
+    pub fn takes(&self, project: Option<&str>) -> bool {
+        match (&self.project, project) {
+            (Some(own), Some(project)) => own == project,
+            (None, _) | (_, None) => true,
+        }
     }
 
     /// Forgets containers that have gone. One that nobody has seen yet may just have been made.

@@ -84,6 +84,8 @@ pub struct ServiceStatus {
     pub draining: Vec<DrainStatus>,
     /// The rollout under way, in its own words.
     pub rollout: Option<serde_json::Value>,
+    /// How the last one ended, and why.
+    pub last_rollout: Option<serde_json::Value>,
 }
 
 /// One color of a service.

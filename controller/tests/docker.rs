@@ -150,6 +150,20 @@ fn a_rollback_is_a_flip_while_the_old_color_is_warm_and_a_start_after() {
 }
 
 #[test]
+fn another_edge_on_the_engine_leaves_what_a_rollout_has_made() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let deploy = ["deploy", &edge.service(), "--tag", "2", "--monitor", "0s", "--keep-warm", "0s"];
+    assert_eq!(edge.cutover(&deploy).code, 0);
+    let load = Load::start(edge.address());
+    edge.meet_another_edge("it is left over from a rollout");
+    assert_eq!(load.stop().failures, Vec::<String>::new());
+    assert_eq!(edge.releases("green"), ["2"]);
+}
+
+#[test]
 fn a_second_rollout_is_told_who_holds_the_lock() {
     let edge = on_an_engine!();
     edge.app("blue", "1");
@@ -304,6 +318,98 @@ fn both_colors_are_replaced_one_after_the_other_and_their_weights_come_back() {
     for color in ["blue", "green"] {
         assert_eq!(edge.releases(color), ["3"], "{color}");
     }
+}
+
+#[test]
+fn where_the_second_color_fails_the_first_is_brought_back() {
+    let edge = on_an_engine!();
+    // What the image does wrong, green is told to do otherwise: it is the second that fails.
+    edge.app_with("blue", "1", "blue", &["-e", "SETTING=blue"]);
+    let otherwise = ["-e", "DEMO_FAULT=slow-start", "-e", "SETTING=green"];
+    edge.app_with("green", "1", "green", &otherwise);
+    let service = edge.service();
+    eventually("both are up", || edge.endpoints_up("blue") + edge.endpoints_up("green") == 2);
+    assert_eq!(edge.cutover(&["weight", &service, "blue=70", "green=30"]).code, 0);
+    let weights = edge.weights();
+    let load = Load::start(edge.address());
+    let deploy = ["deploy", &service, "--tag", "never-ready", "--monitor", "0s"];
+    let failed = edge.cutover(&[&deploy[..], &["--deploy-timeout", "12s", "--json"]].concat());
+    assert_eq!(failed.code, 4, "{failed:?}");
+    let report = failed.report();
+    assert_eq!(report["result"], "rolled_back", "{report}");
+    let reason = report["reason"].as_str().unwrap();
+    assert!(reason.contains("503") && reason.contains("what they were before"), "{reason}");
+    assert_eq!(edge.weights(), weights);
+    for color in ["blue", "green"] {
+        assert_eq!(edge.releases(color), ["1"], "{color}");
+        assert!(edge.environment(color).contains(&format!("SETTING={color}")), "{color}");
+    }
+    // What failed is kept to be looked at, and does not run.
+    let names = edge.containers();
+    let running: Vec<_> = names.iter().filter(|name| !edge.is_stopped(name)).collect();
+    assert_eq!((names.len(), running.len()), (3, 2), "{names:?}");
+    assert_eq!(load.stop().failures, Vec::<String>::new());
+    let history = edge.cutover(&["history", &service, "--json"]).report();
+    assert_eq!(history["revisions"][0]["result"], "rolled_back", "{history}");
+    assert_eq!(history["revisions"].as_array().unwrap().len(), 2, "{history}");
+}
+
+#[test]
+fn a_rollback_where_both_serve_brings_both_as_they_were() {
+    let edge = on_an_engine!();
+    let service = edge.service();
+    let both = |release: &str, setting: &str| {
+        for color in ["blue", "green"] {
+            let setting = format!("SETTING={setting}-{color}");
+            edge.app_with(color, release, color, &["-e", &setting]);
+        }
+        eventually("both are up", || edge.endpoints_up("blue") + edge.endpoints_up("green") == 2);
+    };
+    both("1", "old");
+    assert_eq!(edge.cutover(&["flip", &service, "both"]).code, 0);
+    let deploy = |tag| edge.cutover(&["deploy", &service, "--tag", tag, "--monitor", "0s"]).code;
+    assert_eq!(deploy("2"), 0);
+    for name in edge.containers() {
+        edge.docker(&["rm", "-f", &name]);
+    }
+    both("2", "new");
+    assert_eq!(deploy("3"), 0);
+    for revision in ["2", "1"] {
+        let back = edge.cutover(&["rollback", &service, revision, "--json"]);
+        assert_eq!(back.code, 0, "{back:?}");
+        for color in ["blue", "green"] {
+            assert_eq!(edge.releases(color), [revision], "{color}");
+            let setting = format!("SETTING=old-{color}");
+            assert!(edge.environment(color).contains(&setting), "{color} of {revision}");
+        }
+        assert_eq!(edge.active(), "both");
+    }
+}
+
+#[test]
+fn a_service_that_flips_along_with_one_of_both_colors_is_kept_warm() {
+    let edge = on_an_engine!();
+    let service = edge.service();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    let other = service.clone() + "x";
+    edge.other_app(&other, "blue", "1");
+    edge.other_app(&other, "green", "1");
+    eventually("all are up", || edge.is_known(&other) && edge.is_known(&service));
+    assert_eq!(edge.cutover(&["flip", &service, "both"]).code, 0);
+    let load = Load::start(edge.address());
+    let deploy = ["deploy", &service, &other, "--tag", "2", "--monitor", "0s"];
+    let deployed = edge.cutover(&[&deploy[..], &["--keep-warm", "60s", "--json"]].concat());
+    assert_eq!(deployed.code, 0, "{deployed:?}");
+    let reports = deployed.report();
+    let done = reports.as_array().unwrap().iter().filter(|report| report["result"] == "done");
+    assert_eq!(done.count(), 2, "{reports}");
+    assert_eq!(edge.rollout()["phase"], "keep_warm");
+    assert!(!edge.is_stopped(&format!("{other}-blue")));
+    for color in ["blue", "green"] {
+        assert_eq!(edge.releases(color), ["2"], "{color}");
+    }
+    assert_eq!(load.stop().failures, Vec::<String>::new());
 }
 
 #[test]

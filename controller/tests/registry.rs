@@ -19,22 +19,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::{Edge, IMAGE, Load, Said, eventually};
+use harness::{Edge, IMAGE, Load, Said, eventually, not_tested};
 use serde_json::{Value, json};
 
-/// An edge with nobody logged in, and a registry; returns where one of them is missing.
+/// A registry, and an edge with nobody logged in, which goes first; returns where one is missing.
 macro_rules! edge_and_registry {
     ($logins:expr) => {{
         let home = tempfile::tempdir().unwrap();
-        let Some(edge) = Edge::start_with(&[("DOCKER_CONFIG", home.path())]) else { return };
         let Some(registry) = Registry::start($logins) else { return };
-        (edge, registry, home)
+        let Some(edge) = Edge::start_with(&[("DOCKER_CONFIG", home.path())]) else { return };
+        (home, registry, edge)
     }};
 }
 
 #[test]
 fn a_release_is_pulled_by_tag_and_pinned_by_digest() {
-    let (edge, registry, _home) = edge_and_registry!(&[]);
+    let (_home, registry, edge) = edge_and_registry!(&[]);
     let first = registry.push("1", "1");
     let second = registry.push("2", "2");
     let service = edge.service();
@@ -76,7 +76,7 @@ fn a_release_is_pulled_by_tag_and_pinned_by_digest() {
 
 #[test]
 fn a_rollback_after_warm_starts_the_old_digest_and_not_where_its_tag_went() {
-    let (edge, registry, _home) = edge_and_registry!(&[]);
+    let (_home, registry, edge) = edge_and_registry!(&[]);
     let old = registry.push("2", "2");
     registry.push("other", "3");
     let service = edge.service();
@@ -105,7 +105,7 @@ fn a_rollback_after_warm_starts_the_old_digest_and_not_where_its_tag_went() {
 
 #[test]
 fn a_rollback_to_an_image_that_nobody_has_any_more_is_refused() {
-    let (edge, registry, _home) = edge_and_registry!(&[]);
+    let (_home, registry, edge) = edge_and_registry!(&[]);
     let service = edge.service();
     for color in ["blue", "green"] {
         edge.app(color, "1");
@@ -132,7 +132,7 @@ fn a_rollback_to_an_image_that_nobody_has_any_more_is_refused() {
 fn a_login_comes_from_the_caller_or_a_mounted_config_and_is_never_kept() {
     // Base64 of it has characters that differ between the alphabets.
     let password = "S3cret>>>pass???~~~word";
-    let (edge, registry, mounted) = edge_and_registry!(&[("ci", password)]);
+    let (mounted, registry, edge) = edge_and_registry!(&[("ci", password)]);
     let digest = registry.push("2", "2");
     for color in ["blue", "green"] {
         edge.app(color, "1");
@@ -185,7 +185,7 @@ fn a_login_comes_from_the_caller_or_a_mounted_config_and_is_never_kept() {
 
 #[test]
 fn an_image_that_cannot_be_had_is_refused_in_the_words_of_its_registry() {
-    let (edge, registry, _home) = edge_and_registry!(&[]);
+    let (_home, mut registry, edge) = edge_and_registry!(&[]);
     registry.push("1", "1");
     for color in ["blue", "green"] {
         edge.app_of(&registry.image("1"), color, color, &[]);
@@ -208,7 +208,7 @@ fn an_image_that_cannot_be_had_is_refused_in_the_words_of_its_registry() {
 
     // A registry that is down is in nobody's way while the image is here.
     let here = registry.image("1");
-    drop(registry);
+    registry.stop();
     let always = edge.cutover(&["deploy", &service, "--pull", "always", "--json"]);
     assert_eq!(always.code, 3, "{always:?}");
     assert!(reason(&always).contains("refused"), "{always:?}");
@@ -268,9 +268,7 @@ impl Registry {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let found = Command::new("docker-registry").arg("--version").output().is_ok();
         if !found {
-            let required = std::env::var_os("CUTOVER_REQUIRE_DOCKER").is_some();
-            assert!(!required, "`docker-registry` is not installed");
-            eprintln!("NOT TESTED with a registry: `docker-registry` is not installed");
+            not_tested("`docker-registry` is not installed");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -305,6 +303,11 @@ impl Registry {
         let name = format!("app{}-{number}", std::process::id());
         let logins = logins.iter().map(|(u, p)| ((*u).to_owned(), (*p).to_owned())).collect();
         Some(Self { process, port, name, logins, _dir: dir })
+    }
+
+    fn stop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 
     fn host(&self) -> String {
@@ -368,9 +371,7 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-        // Containers go with their edge; one that is still there keeps its image.
+        self.stop();
         let images = ["images", "--quiet", "--filter", &format!("reference={}", self.repository())];
         let images = Command::new("docker").args(images).output().unwrap();
         for id in String::from_utf8_lossy(&images.stdout).lines() {

@@ -138,6 +138,25 @@ struct Service {
     colors: Colors,
     draining: Vec<Draining>,
     rollout: Option<Value>,
+    last_rollout: Option<LastRollout>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LastRollout {
+    revision: u64,
+    result: String,
+    reason: Option<String>,
+}
+
+impl Service {
+    /// That the last rollout did not bring its release in, and why.
+    fn failed(&self) -> Option<String> {
+        let last = self.last_rollout.as_ref().filter(|last| last.result != "done")?;
+        let reason = last.reason.as_deref().unwrap_or("no reason is known");
+        let result = last.result.replace('_', " ");
+        Some(format!("{}: revision {} was {result}: {reason}", self.name, last.revision))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -230,6 +249,7 @@ fn problems(status: &Status) -> Vec<String> {
     problems.extend(
         status.journal_error.iter().map(|error| format!("the journal cannot be written: {error}")),
     );
+    problems.extend(status.services.iter().filter_map(Service::failed));
     problems
 }
 

@@ -142,6 +142,21 @@ impl Blueprint {
 }
 
 impl Spec {
+    /// Of another release, but in this one's place: with its image reference, its names in its
+    /// networks, and what Compose knows it by.
+    pub(crate) fn take_the_place_of(&mut self, other: &Self) {
+        self.body.image.clone_from(&other.body.image);
+        self.body.networking_config.clone_from(&other.body.networking_config);
+        self.networks.clone_from(&other.networks);
+        let mode = other.body.host_config.as_ref().and_then(|host| host.network_mode.clone());
+        self.body.host_config.get_or_insert_default().network_mode = mode;
+        let labels = self.body.labels.get_or_insert_default();
+        labels.retain(|name, _| !name.starts_with(COMPOSE));
+        let theirs = other.body.labels.iter().flatten();
+        let of_compose = theirs.filter(|(name, _)| name.starts_with(COMPOSE));
+        labels.extend(of_compose.map(|(name, value)| (name.clone(), value.clone())));
+    }
+
     /// Refuses what the original does not have: privileges, devices, paths and namespaces of the
     /// host.
     ///
@@ -188,6 +203,9 @@ impl Spec {
         Ok(())
     }
 }
+
+/// What every label of Compose starts with.
+const COMPOSE: &str = "com.docker.compose.";
 
 /// Labels of the user, and ours over them; not those of the old image.
 fn relabelled(

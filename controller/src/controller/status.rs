@@ -69,15 +69,22 @@ fn service(world: &World, name: &ServiceName) -> ServiceStatus {
         colors: Color::ALL.into_iter().map(|c| (c, color(world, name, c))).collect(),
         draining: world.draining(name, Instant::now()),
         rollout: world.state.services.get(name).and_then(|s| rollout(name, s.rollout.as_ref()?)),
+        last_rollout: world.state.services.get(name).and_then(|s| last(s.history.last()?)),
     }
+}
+
+/// What of a report is worth a look in passing.
+fn last(report: &Value) -> Option<Value> {
+    let shown = fields(report, &["revision", "kind", "result", "reason", "at", "image"]);
+    (!shown.is_empty()).then_some(Value::Object(shown))
+}
+
+fn fields(from: &Value, names: &[&str]) -> Map<String, Value> {
+    names.iter().filter_map(|n| Some(((*n).to_owned(), from.get(n)?.clone()))).collect()
 }
 
 /// What of a rollout is for all eyes: its containers' environment is not.
 fn rollout(name: &ServiceName, record: &Value) -> Option<Value> {
-    let fields = |from: &Value, names: &[&str]| {
-        let named = names.iter().filter_map(|n| Some(((*n).to_owned(), from.get(n)?.clone())));
-        named.collect::<Map<_, _>>()
-    };
     let mut shown = fields(record, &["id", "kind", "phase", "at", "by"]);
     let mut parts = record.get("parts").and_then(Value::as_array).into_iter().flatten();
     let part = parts.find(|part| part.get("service").is_some_and(|s| s == name.as_str()));

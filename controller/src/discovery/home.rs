@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::containers::Containers;
+use crate::containers::{Container, Containers};
 
 /// Where Cutover runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,20 +14,27 @@ pub(crate) enum Home {
 }
 
 impl Home {
-    /// Finds out: a container's host name is its ID unless someone chose another, and its cgroup
-    /// and mounts name it too.
-    pub(crate) async fn find(containers: &Containers) -> Self {
-        for id in own_ids() {
-            let Ok(Some(own)) = containers.inspect(&id).await else {
-                continue;
-            };
-            return match own.foreign_network {
-                Some(_) => Self::Host,
-                None => Self::Networks(own.networks.into_keys().collect()),
-            };
+    /// Where a container of ours is; none is the host.
+    #[must_use]
+    pub(crate) fn of(own: Option<&Container>) -> Self {
+        match own {
+            Some(own) if own.foreign_network.is_none() => {
+                Self::Networks(own.networks.keys().cloned().collect())
+            }
+            _ => Self::Host,
         }
-        Self::Host
     }
+}
+
+/// The container that we are in: its host name is its ID unless someone chose another, and its
+/// cgroup and mounts name it too.
+pub(super) async fn own(containers: &Containers) -> Option<Container> {
+    for id in own_ids() {
+        if let Ok(Some(own)) = containers.inspect(&id).await {
+            return Some(own);
+        }
+    }
+    None
 }
 
 fn own_ids() -> Vec<String> {

@@ -20,6 +20,8 @@ pub(crate) struct Known<'k> {
     pub services: &'k BTreeMap<ServiceName, ServiceConfig>,
     /// Where we are.
     pub home: &'k Home,
+    /// The compose project that we are in, if any.
+    pub project: Option<&'k str>,
     /// Containers that have been told to end.
     pub doomed: BTreeSet<&'k ContainerId>,
     /// What the journal knows of a service: its containers, and what serves.
@@ -74,10 +76,15 @@ pub(crate) fn survey(containers: &[Container], known: &Known<'_>) -> Survey {
             Err(error) => survey.leave_out(container, error.to_string()),
         }
     }
+    let mut projects = BTreeMap::new();
+    for (service, containers) in &mut services {
+        projects.insert(service.clone(), survey.refuse_other_projects(service, containers, known));
+    }
     let refused = survey.refuse_claimed_routes(&services, known);
     for (service, containers) in &services {
         if !refused.contains(service) {
-            survey.add(service, containers, known);
+            let project = projects.remove(service).flatten();
+            survey.add(service, containers, project, known);
         }
     }
     survey
@@ -92,6 +99,40 @@ impl Survey {
         }
     }
 
+    /// Two copies of one compose file name the same service. It belongs to our own project, or to
+    /// the one that has it while any container of that is left, or to the oldest that we can reach.
+    fn refuse_other_projects(
+        &mut self,
+        service: &ServiceName,
+        containers: &mut Vec<(&Container, Labels)>,
+        known: &Known<'_>,
+    ) -> Option<String> {
+        let before = (known.of)(service).0.project;
+        let has = |project: &&str| {
+            containers.iter().any(|(_, labels)| labels.project.as_deref() == Some(*project))
+        };
+        let oldest = || {
+            let mut ours = containers.iter().filter(|(c, labels)| reachable(c, labels, known));
+            ours.find_map(|(_, labels)| labels.project.as_deref())
+        };
+        let owner = known.project.filter(has).or_else(|| before.as_deref().filter(has));
+        let owner = owner.or_else(oldest)?.to_owned();
+        containers.retain(|(container, labels)| match &labels.project {
+            Some(project) if *project != owner => {
+                self.leave_out(
+                    container,
+                    format!(
+                        "service {service} belongs to the compose project {owner}, this is of {project}: \
+                         give it a name of its own with cutover.service, or say cutover.project={owner}"
+                    ),
+                );
+                false
+            }
+            _ => true,
+        });
+        Some(owner)
+    }
+
     /// Where two services claim one route, the older one stays.
     fn refuse_claimed_routes(
         &mut self,
@@ -104,17 +145,11 @@ impl Survey {
                 taken.insert(route, name.clone());
             }
         }
-        // What another edge serves, on networks of its own, claims nothing here.
-        let claims = |c: &Container, labels: &Labels| {
-            let settings = labels.over(&ServiceConfig::default());
-            matches!(c.state, State::Running | State::Paused)
-                && address(c, &settings, known.home).is_ok()
-        };
         let mut by_age: Vec<_> = services
             .iter()
             .filter(|(name, _)| !known.services.contains_key(*name))
             .filter_map(|(name, containers)| {
-                let claiming = containers.iter().filter(|(c, labels)| claims(c, labels));
+                let claiming = containers.iter().filter(|(c, labels)| reachable(c, labels, known));
                 Some((claiming.map(|(c, _)| &c.created).min()?, name, containers))
             })
             .collect();
@@ -144,11 +179,12 @@ impl Survey {
         &mut self,
         service: &ServiceName,
         containers: &[(&Container, Labels)],
+        project: Option<String>,
         known: &Known<'_>,
     ) {
         let base = known.services.get(service).cloned().unwrap_or_default();
         let (before, serves) = (known.of)(service);
-        let mut roster = before.clone();
+        let mut roster = Roster { project, ..before.clone() };
         let releases: Vec<_> = containers.iter().map(|(c, _)| release(c)).collect();
         roster.prune(&releases.iter().map(String::as_str).collect());
         // Every release has its place before the first container asks for its color.
@@ -245,6 +281,13 @@ fn color(container: &Container, labels: &Labels, roster: &mut Roster) -> Result<
         }
         _ => Ok(color),
     }
+}
+
+/// What another edge serves, on networks of its own, claims nothing here.
+fn reachable(container: &Container, labels: &Labels, known: &Known<'_>) -> bool {
+    let settings = labels.over(&ServiceConfig::default());
+    matches!(container.state, State::Running | State::Paused)
+        && address(container, &settings, known.home).is_ok()
 }
 
 fn port(container: &Container, settings: &ServiceConfig) -> Result<u16, String> {

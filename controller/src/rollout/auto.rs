@@ -13,8 +13,9 @@ use super::actions::{Event, Millis};
 use super::machine::{Member, Origin, Rollout};
 use super::plan::Site;
 use super::prepare;
-use super::record::{Kind, Part, Replica};
+use super::record::{Found, Kind, Part, Replica};
 use super::request::Deploy;
+use crate::config::OnFailure;
 use crate::containers::Container;
 use crate::error::Error;
 use crate::holder::Holder;
@@ -107,6 +108,7 @@ impl Rollouts {
             replicas.push(Replica {
                 template: container.id.as_str().to_owned(),
                 name: container.name.clone(),
+                number: None,
                 candidate: container.name.clone(),
                 id: Some(container.id.as_str().to_owned()),
                 spec: Some(blueprint.copy(&container.image, &BTreeMap::new())),
@@ -115,6 +117,10 @@ impl Rollouts {
         let deploy = Deploy::default();
         let part = Part { replicas, displaced: Vec::new(), ..site.part(&deploy, from, to)? };
         let part = Part {
+            found: Some(match site.config.rollout.on_failure {
+                OnFailure::KeepUnlessCompose => Found::Left,
+                OnFailure::Keep | OnFailure::Remove => Found::Stopped,
+            }),
             image: first.image.clone(),
             digest: self.tools.pin(&first.image_id, &first.image).await,
             image_id: Some(first.image_id.clone()),

@@ -1,5 +1,8 @@
 //! The releases of a service: what served, how it came, and how to have it again.
 
+use std::collections::BTreeMap;
+
+use cutover_proxy::table::Color;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,6 +21,9 @@ pub(super) struct Release {
     pub image_id: Option<String>,
     /// One per replica.
     pub specs: Vec<Spec>,
+    /// The same of each color, where both served.
+    #[serde(default)]
+    pub both: BTreeMap<Color, Vec<Spec>>,
 }
 
 impl Release {
@@ -29,6 +35,20 @@ impl Release {
             digest: part.digest.clone(),
             image_id: part.image_id.clone(),
             specs: part.replicas.iter().filter_map(|replica| replica.spec.clone()).collect(),
+            both: BTreeMap::new(),
+        }
+    }
+
+    /// Has a part's containers made as they were.
+    pub(super) fn recall(&self, part: &mut Part) {
+        let specs = match (self.both.get(&part.to), part.both) {
+            (Some(specs), _) => specs,
+            (None, None) => &self.specs,
+            // It served alone: what the other color was made of is not known.
+            (None, Some(_)) => return,
+        };
+        for (n, replica) in part.replicas.iter_mut().enumerate() {
+            replica.spec = specs.get(n).or_else(|| specs.last()).cloned();
         }
     }
 }

@@ -10,8 +10,8 @@ use tracing::{info, warn};
 
 use super::Tools;
 use super::actions::Rest;
+use super::steps::edge_label;
 use crate::containers::{Container, State};
-use crate::discovery::survey;
 use crate::drained::Drained;
 use crate::labels::Labels;
 
@@ -60,9 +60,11 @@ impl Tools {
             return;
         };
         for container in &containers {
-            let made = container.labels.contains_key(&survey::rollout_label());
             let ours = service(container).as_ref() == Some(service_name);
-            if !ours || !made || self.known_ids(service_name).contains(container.id.as_str()) {
+            if !ours
+                || !self.made(container)
+                || self.known_ids(service_name).contains(container.id.as_str())
+            {
                 continue;
             }
             let proof = Drained::new(Rest::NeverServed);
@@ -81,8 +83,7 @@ impl Tools {
     /// color does not serve.
     fn is_idle(&self, container: &Container, service: &ServiceName) -> bool {
         let id = container.id.as_str();
-        let made = container.labels.contains_key(&survey::rollout_label());
-        if made && !self.known_ids(service).contains(id) {
+        if self.made(container) && !self.known_ids(service).contains(id) {
             return true;
         }
         let state = self.controller.service_state(service);
@@ -92,6 +93,12 @@ impl Tools {
             found.is_some_and(|e| world.weights(service).serves(e.color))
         });
         state.roster.parked.contains(id) && !serves
+    }
+
+    /// Whether a rollout of ours has made it, and not that of another edge on this engine.
+    fn made(&self, container: &Container) -> bool {
+        let edge = self.controller.world(|world| world.state.edge.clone());
+        !edge.is_empty() && container.label(&edge_label()) == Some(&edge)
     }
 
     /// IDs of containers that a roster or a rollout of the journal knows.

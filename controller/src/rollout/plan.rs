@@ -15,7 +15,7 @@ use crate::containers::{Container, State, split_reference};
 use crate::controller::Controller;
 use crate::discovery::survey;
 use crate::error::Error;
-use crate::labels::{INTERNAL_PREFIX, Labels};
+use crate::labels::{COMPOSE_NUMBER, COMPOSE_PROJECT, COMPOSE_SERVICE, INTERNAL_PREFIX, Labels};
 use crate::millis::millis;
 use crate::registry::Logins;
 use crate::roster::Roster;
@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     pub(crate) parts: Vec<(Part, ServiceConfig)>,
     /// The other color of those that both serve.
     #[serde(skip)]
-    pub(crate) then: Vec<Part>,
+    pub(crate) then: Vec<(Part, ServiceConfig)>,
 }
 
 /// One step.
@@ -98,7 +98,7 @@ pub(crate) async fn draw(
         if part.both.is_some() {
             let other = site.part(deploy, to, from)?;
             plan.steps.extend(steps(&other, &site.config, deploy));
-            plan.then.push(other);
+            plan.then.push((other, site.config.clone()));
         }
         checks::check(&site, &part, deploy, tools, &mut plan);
         plan.parts.push((part, site.config));
@@ -130,11 +130,11 @@ impl Site {
         all: &[Container],
     ) -> Result<Self, Error> {
         let config = controller.world(|world| world.service(service).cloned());
-        let containers: Vec<_> = all
-            .iter()
-            .filter(|container| belongs(container).is_some_and(|labels| labels.service == *service))
-            .cloned()
-            .collect();
+        let roster = controller.service_state(service).roster;
+        let ours =
+            |labels: Labels| labels.service == *service && roster.takes(labels.project.as_deref());
+        let all = all.iter().filter(|container| belongs(container).is_some_and(ours));
+        let containers: Vec<_> = all.cloned().collect();
         let config = match config {
             Some(config) => config,
             // All of it is stopped, perhaps.
@@ -148,7 +148,6 @@ impl Site {
                 }
             },
         };
-        let roster = controller.service_state(service).roster;
         let mut colors: BTreeMap<Color, Vec<Container>> = BTreeMap::new();
         let mut labelled = false;
         for container in &containers {
@@ -186,6 +185,14 @@ impl Site {
         }
     }
 
+    /// The lowest number in a container's compose service. Of two with one number Compose removes the
+    /// younger, and of too many those with the highest: whatever `up` finds, it is to leave ours.
+    fn lowest_number(&self, like: &Container) -> Option<i64> {
+        let service = like.label(COMPOSE_SERVICE)?;
+        let siblings = self.containers.iter().filter(|c| c.label(COMPOSE_SERVICE) == Some(service));
+        siblings.filter_map(|c| c.label(COMPOSE_NUMBER)?.parse().ok()).min()
+    }
+
     /// What a deploy of this service is made of.
     pub(super) fn part(&self, deploy: &Deploy, from: Color, to: Color) -> Result<Part, Error> {
         let both = (self.weights.active() == Target::Both).then_some(self.weights);
@@ -215,6 +222,7 @@ impl Site {
             Some(_) if !own.is_empty() => own.len(),
             _ => old.len().max(1),
         };
+        let lowest = self.lowest_number(first);
         let replicas = (0..wanted).filter_map(|n| {
             let template = templates.get(n).or_else(|| templates.last())?;
             let name = base_name(&template.name);
@@ -225,6 +233,7 @@ impl Site {
             };
             Some(Replica {
                 template: template.id.as_str().to_owned(),
+                number: lowest.map(|lowest| lowest - i64::try_from(wanted - n).unwrap_or(1)),
                 candidate: format!("{name}-r{revision}"),
                 name,
                 id: None,
@@ -247,6 +256,7 @@ impl Site {
             retain: self.config.rollout.retain,
             keep_failed: Part::keeps_failed(self.config.rollout.on_failure, compose),
             both,
+            found: None,
             min_ready_ms: millis(self.config.rollout.min_ready),
         })
     }
@@ -338,8 +348,6 @@ fn numbered(service: &ServiceName, steps: Vec<(&'static str, String)>) -> Vec<St
     let step = |(phase, message)| Step { service: service.clone(), phase, message };
     steps.into_iter().map(step).collect()
 }
-
-pub(crate) const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,5 @@
 //! From what a client asked for to a rollout that can begin.
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use cutover_proxy::table::{Color, ServiceName};
@@ -9,30 +8,47 @@ use tracing::warn;
 
 use super::Tools;
 use super::actions::Millis;
-use super::history::{self, Release};
+use super::history;
 use super::machine::{Member, Origin, Rollout};
+use super::pair::Pair;
 use super::phase::Phase;
-use super::plan::{Plan, image_of};
+use super::plan::Plan;
 use super::progress::Progress;
 use super::record::{Kind, Part, Record, Replica};
 use super::report::Report;
 use super::request::Deploy;
+use crate::config::ServiceConfig;
 use crate::weights::Target;
 
 impl Tools {
     /// A rollout of what was planned.
-    pub(super) fn record(&self, plan: Plan, deploy: &Deploy, kind: Kind) -> Record {
-        let members = plan.parts.iter().map(|(part, config)| {
+    pub(super) async fn record(&self, plan: Plan, deploy: &Deploy, kind: Kind) -> Record {
+        let former = self.formers(&plan).await;
+        let limits = |part: &Part, config: &ServiceConfig| {
             let mut limits = deploy.limits(config);
             // There is nothing to go back to by a flip where both serve.
-            if !plan.then.is_empty() {
+            if part.both.is_some() {
                 limits.keep_warm_ms = 0;
             }
-            Member { service: part.service.clone(), passes: 1, limits }
+            limits
+        };
+        // Where both colors of a service serve, the others flip with the second of them.
+        let in_steps = !plan.then.is_empty();
+        let (first, later): (Vec<_>, Vec<_>) =
+            plan.parts.into_iter().partition(|(part, _)| part.both.is_some() || !in_steps);
+        let members = first.iter().map(|(part, config)| Member {
+            service: part.service.clone(),
+            passes: 1,
+            limits: limits(part, config),
         });
         let machine = Rollout::new(members.collect(), Origin::Created, Millis(1));
-        let parts = plan.parts.into_iter().map(|(part, _)| part).collect();
-        Record { then: plan.then, ..record(kind, deploy.by.clone(), machine, parts) }
+        let parts = first.into_iter().map(|(part, _)| part).collect();
+        let later = plan.then.into_iter().chain(later).map(|(part, config)| {
+            let limits = limits(&part, &config);
+            (part, limits)
+        });
+        let pair = Pair { then: later.collect(), former, ..Pair::default() };
+        Record { pair, ..record(kind, deploy.by.clone(), machine, parts) }
     }
 
     /// The rollout that keeps the other color of a service warm, if that is where a rollback goes.
@@ -97,17 +113,11 @@ impl Tools {
         if !state.history.is_empty() {
             return;
         }
-        let mut release = Release::default();
-        for id in &part.old {
-            let Ok(Some(container)) = self.containers.inspect(id).await else {
-                continue;
-            };
-            release.image = image_of(&container);
-            release.digest = self.pin(&container.image_id, &release.image).await;
-            release.image_id = Some(container.image_id.clone());
-            if let Ok(blueprint) = self.containers.blueprint(id).await {
-                release.specs.push(blueprint.copy(&release.image, &BTreeMap::new()));
-            }
+        let mut release = self.release_of(&part.old).await;
+        if part.both.is_some() {
+            let other = self.release_of(&part.displaced).await;
+            release.both.insert(part.from, release.specs.clone());
+            release.both.insert(part.to, other.specs);
         }
         let report = Report {
             revision: 1,
@@ -137,6 +147,7 @@ fn back(part: &Part, state: &crate::journal::ServiceState) -> Part {
     let replicas = part.old.iter().enumerate().map(|(n, id)| Replica {
         template: id.clone(),
         name: String::new(),
+        number: None,
         candidate: String::new(),
         id: Some(id.clone()),
         spec: release.specs.get(n).or_else(|| release.specs.last()).cloned(),
@@ -152,6 +163,7 @@ fn back(part: &Part, state: &crate::journal::ServiceState) -> Part {
         old: part.new_ids(),
         // The rollout that put them aside ends without tidying up.
         displaced: part.displaced.clone(),
+        found: None,
         // What is gone back from is looked at before it is thrown away.
         keep_failed: true,
         ..part.clone()
@@ -170,7 +182,7 @@ pub(super) fn record(kind: Kind, by: Option<String>, machine: Rollout, parts: Ve
         clock: Millis(1),
         machine,
         parts,
-        then: Vec::new(),
+        pair: Pair::default(),
     }
 }
 

@@ -3,8 +3,9 @@
 use cutover_proxy::table::{Color, ServiceName};
 use serde::{Deserialize, Serialize};
 
-use super::actions::{Ending, Millis};
-use super::machine::{Member, Origin, Rollout};
+use super::actions::Millis;
+use super::machine::Rollout;
+use super::pair::Pair;
 use super::phase::Phase;
 use crate::config::OnFailure;
 use crate::containers::{PullPolicy, Spec};
@@ -29,9 +30,9 @@ pub(super) struct Record {
     pub machine: Rollout,
     /// The services.
     pub parts: Vec<Part>,
-    /// What follows once this is done: the other color, where both serve.
+    /// What follows, where both colors serve.
     #[serde(default)]
-    pub then: Vec<Part>,
+    pub pair: Pair,
 }
 
 /// What kind of rollout it is.
@@ -90,11 +91,25 @@ pub(crate) struct Part {
     pub retain: usize,
     /// What becomes of a failed candidate.
     pub keep_failed: bool,
+    /// The new containers were found and not made by us: what becomes of them if they fail, where
+    /// the config says anything.
+    #[serde(default)]
+    pub found: Option<Found>,
     /// How long a candidate must stay ready.
     pub min_ready_ms: u64,
     /// Where both colors serve: the shares that they have now and are to have in the end.
     #[serde(default)]
     pub both: Option<Weights>,
+}
+
+/// What becomes of containers that somebody else has started, should they fail.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Found {
+    /// They are left as they are, idle: who started them may want to look.
+    Left,
+    /// As those that we have made.
+    Stopped,
 }
 
 /// One container to come.
@@ -104,42 +119,15 @@ pub(crate) struct Replica {
     pub template: String,
     /// The name it has in the end.
     pub name: String,
+    /// Its number within its compose service.
+    #[serde(default)]
+    pub number: Option<i64>,
     /// The name it has until then.
     pub candidate: String,
     /// Its ID, once it is there.
     pub id: Option<String>,
     /// What it is made of.
     pub spec: Option<Spec>,
-}
-
-impl Record {
-    /// The rollout of the other color, once this one is done; `now` is the machine's clock.
-    #[must_use]
-    pub(super) fn follow_up(&self, now: Millis) -> Option<Self> {
-        if self.then.is_empty() || self.machine.reported() != Some(Ending::Done) {
-            return None;
-        }
-        let mut parts = self.then.clone();
-        for part in &mut parts {
-            let Some(first) = self.parts.iter().find(|p| p.service == part.service) else {
-                continue;
-            };
-            part.old = first.new_ids();
-            part.image_id.clone_from(&first.image_id);
-            part.digest.clone_from(&first.digest);
-        }
-        let ours = |member: &&Member| parts.iter().any(|part| part.service == member.service);
-        let members = self.machine.members().iter().filter(ours).cloned().collect();
-        Some(Self {
-            id: format!("{}-second", self.id),
-            phase: Phase::Plan,
-            clock: now,
-            machine: Rollout::new(members, Origin::Created, now),
-            parts,
-            then: Vec::new(),
-            ..self.clone()
-        })
-    }
 }
 
 impl Part {

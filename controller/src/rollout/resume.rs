@@ -48,7 +48,7 @@ impl Rollouts {
             weights.serves(part.to) && (part.both.is_some() || !weights.serves(part.from))
         });
         info!(rollout = record.id, phase = %record.phase, flipped, "taking up a rollout");
-        let services: Vec<_> = record.parts.iter().map(|p| p.service.clone()).collect();
+        let services = record.services();
         let lock = match record.machine.holds_lock() {
             true => {
                 let holder = Holder::new(record.kind.as_str(), Some(&record.by));

@@ -242,7 +242,7 @@ impl Shell {
 
     fn entered(&mut self, phase: Phase) {
         info!(rollout = self.record.id, %phase, "rollout");
-        if phase > Phase::Pull {
+        if phase > Phase::Pull && self.record.pair.then.is_empty() {
             self.logins = Logins::default();
         }
         for part in &self.record.parts {
@@ -314,7 +314,7 @@ impl Shell {
     }
 
     fn services(&self) -> Vec<ServiceName> {
-        self.record.parts.iter().map(|part| part.service.clone()).collect()
+        self.record.services()
     }
 
     fn limits(&self, service: &ServiceName) -> Limits {

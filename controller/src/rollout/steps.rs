@@ -11,14 +11,14 @@ use tracing::warn;
 use super::Tools;
 use super::actions::Rest;
 use super::machine::Limits;
-use super::plan::{COMPOSE_PROJECT, base_name, image_of};
+use super::plan::{base_name, image_of};
 use super::progress::Progress;
-use super::record::{Part, Replica};
+use super::record::{Found, Part, Replica};
 use crate::containers::{ContainerId, DockerError, Image, PullPolicy, PullProgress, Spec};
 use crate::discovery::survey;
 use crate::drained::Drained;
 use crate::error::Error;
-use crate::labels::INTERNAL_PREFIX;
+use crate::labels::{COMPOSE_NUMBER, COMPOSE_PROJECT, INTERNAL_PREFIX};
 use crate::registry::{self, Login, Logins};
 use crate::weights::Weights;
 
@@ -145,9 +145,13 @@ impl Tools {
         let template = self.containers.inspect(&replica.template).await.map_err(text)?;
         let mut labels = BTreeMap::from([
             (survey::rollout_label(), rollout.to_owned()),
+            (edge_label(), self.controller.world(|world| world.state.edge.clone())),
             (format!("{INTERNAL_PREFIX}revision"), part.revision.to_string()),
             (format!("{INTERNAL_PREFIX}image"), part.image.clone()),
         ]);
+        if let Some(number) = replica.number {
+            labels.insert(COMPOSE_NUMBER.into(), number.to_string());
+        }
         let Some(template) = template else {
             // A release of the history, whose container has been removed since.
             let mut spec = replica.spec.clone().ok_or("the container to copy has gone")?;
@@ -174,7 +178,7 @@ impl Tools {
             return Ok(copy);
         };
         recorded.check_against(&copy).map_err(|error| error.to_string())?;
-        recorded.body.image = copy.body.image;
+        recorded.take_the_place_of(&copy);
         recorded.body.labels.get_or_insert_default().extend(labels);
         Ok(recorded)
     }
@@ -222,7 +226,8 @@ impl Tools {
                 continue;
             };
             // Its name may be another's by now; what we made says so.
-            if !container.labels.contains_key(&survey::rollout_label()) {
+            let made = container.labels.contains_key(&survey::rollout_label());
+            if !made && part.found != Some(Found::Stopped) {
                 continue;
             }
             let id = container.id.as_str();
@@ -329,6 +334,11 @@ impl Tools {
         let drained = self.controller.drained(&part.service, part.to, generation);
         timeout(IDLE, drained).await.ok();
     }
+}
+
+/// The label that says which edge has made a container: others leave it alone.
+pub(super) fn edge_label() -> String {
+    format!("{INTERNAL_PREFIX}edge")
 }
 
 pub(super) fn text(error: impl Into<Error>) -> Failure {

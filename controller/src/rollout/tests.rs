@@ -76,6 +76,7 @@ impl Stage {
             keep_failed: true,
             min_ready_ms: 0,
             both: None,
+            found: None,
         };
         let limits = Limits { deploy_ms: 5000, ..Limits::default() };
         let members = vec![Member { service: web(), passes: 1, limits }];
@@ -83,7 +84,7 @@ impl Stage {
         let record = prepare::record(Kind::Deploy, None, machine, vec![part]);
         let lock = controller.lock(&[web()], &Holder::new("deploy", None)).unwrap();
         let (client, lines) = mpsc::unbounded_channel();
-        self.rollouts.run(record, lock, crate::registry::Logins::default(), Event::Begin, client);
+        self.rollouts.run(record, lock, Logins::default(), Event::Begin, client);
         lines
     }
 

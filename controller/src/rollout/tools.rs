@@ -84,7 +84,7 @@ impl Tools {
     }
 
     /// Writes a rollout's end into the history, the roster and the metrics.
-    pub(super) async fn conclude(&self, part: &Part, report: &Report) {
+    pub(super) async fn conclude(&self, part: &Part, report: &Report, release: &Release) {
         self.controller.rollout_finished(&part.service, &report.result);
         let kept = self.controller.remember(&part.service, |state| {
             state.roster.last_revision = state.roster.last_revision.max(part.revision);
@@ -95,11 +95,13 @@ impl Tools {
                         state.roster.revisions.insert(part.from, part.revision);
                     }
                 }
+                // Both are what they were.
+                "refused" | "rolled_back" if part.both.is_some() => {}
                 _ => {
                     state.roster.revisions.remove(&part.to);
                 }
             }
-            history::add(&mut state.history, report, &Release::of(part));
+            history::add(&mut state.history, report, release);
         });
         if let Err(error) = kept.await {
             warn!(%error, "the history does not know the last rollout");

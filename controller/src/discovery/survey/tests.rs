@@ -30,6 +30,7 @@ fn container(name: &str, age: u32, labels: &[(&str, &str)]) -> Container {
 
 struct Setting {
     home: Home,
+    project: Option<&'static str>,
     roster: Roster,
     serves: Option<Target>,
     doomed: Vec<ContainerId>,
@@ -37,7 +38,13 @@ struct Setting {
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { home: Home::Host, roster: Roster::default(), serves: None, doomed: Vec::new() }
+        Self {
+            home: Home::Host,
+            project: None,
+            roster: Roster::default(),
+            serves: None,
+            doomed: Vec::new(),
+        }
     }
 }
 
@@ -46,6 +53,7 @@ impl Setting {
         let known = Known {
             services: &BTreeMap::new(),
             home: &self.home,
+            project: self.project,
             doomed: self.doomed.iter().collect(),
             of: &|_| (self.roster.clone(), self.serves),
         };
@@ -200,4 +208,47 @@ fn docker_health_counts() {
     one.wellness = Wellness::Starting;
     let found = Setting::default().survey(std::slice::from_ref(&one));
     assert_eq!(found.discovery.endpoints[0].unwell.as_deref(), Some("docker health: starting"));
+}
+
+#[test]
+fn of_two_projects_with_one_service_the_older_keeps_it_until_it_has_gone() {
+    let of = |name: &str, age: u32, project: &str, more: &[(&str, &str)]| {
+        let mut labels = vec![("cutover.service", "web"), ("com.docker.compose.project", project)];
+        labels.extend(more);
+        container(name, age, &labels)
+    };
+    let names = |found: &Survey| -> Vec<String> {
+        found.discovery.endpoints.iter().map(|e| e.name.clone()).collect()
+    };
+    let mut setting = Setting::default();
+    let all = [of("a", 9, "one", &[]), of("b", 8, "two", &[("cutover.color", "green")])];
+    let found = setting.survey(&all);
+    assert_eq!(names(&found), ["a"]);
+    assert!(reason(&found, "b").contains("belongs to the compose project one"), "{found:?}");
+    setting.roster = found.rosters.values().next().unwrap().clone();
+    // Recreated, it is the younger one, and still in its place.
+    let all = [of("b", 8, "two", &[]), of("a2", 1, "one", &[])];
+    assert_eq!(names(&setting.survey(&all)), ["a2"]);
+    assert_eq!(names(&setting.survey(&all[..1])), ["b"]);
+    // What says so may come from elsewhere, and what no Compose has made too.
+    let all = [
+        of("a", 9, "one", &[]),
+        of("b", 8, "two", &[("cutover.project", "one")]),
+        container("c", 7, &[("cutover.service", "web")]),
+    ];
+    assert_eq!(names(&setting.survey(&all)), ["a", "b", "c"]);
+    // Our own project comes first.
+    let setting = Setting { project: Some("two"), ..Setting::default() };
+    assert_eq!(names(&setting.survey(&[of("a", 9, "one", &[]), of("b", 8, "two", &[])])), ["b"]);
+}
+
+#[test]
+fn a_project_that_cannot_be_reached_keeps_no_service() {
+    let labels = |project| [("cutover.service", "web"), ("com.docker.compose.project", project)];
+    let mut far = container("far", 9, &labels("one"));
+    far.networks = [("elsewhere".to_owned(), IpAddr::from([172, 19, 0, 2]))].into();
+    let near = container("near", 8, &labels("two"));
+    let home = Home::Networks(["p_default".to_owned()].into());
+    let found = Setting { home, ..Setting::default() }.survey(&[far, near]);
+    assert_eq!(colors(&found), [("near", Color::Blue)]);
 }

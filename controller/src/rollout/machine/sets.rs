@@ -7,6 +7,12 @@ use crate::rollout::actions::{Action, Rest, Set, Side};
 use crate::rollout::phase::Phase;
 
 impl Rollout {
+    /// Why the old sets are to serve again, if they are.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
     /// The actions of the present phase, for everyone who still owes an answer.
     pub(super) fn ask(&self, out: &mut Vec<Action>) {
         let pending = || self.pending.iter().cloned();

@@ -130,7 +130,8 @@ fn fixed_name(container: &Container) -> bool {
     let name = super::base_name(&container.name);
     let scaled = |separator: char| {
         let prefix = format!("{project}{separator}{service}{separator}");
-        let number = name.strip_prefix(&prefix);
+        // Ours count down from the first.
+        let number = name.strip_prefix(&prefix).map(|n| n.strip_prefix('-').unwrap_or(n));
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     };
     !scaled('-') && !scaled('_')

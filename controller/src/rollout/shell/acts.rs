@@ -107,7 +107,7 @@ impl Shell {
         };
         let parts = self.record.parts.iter();
         let changes: Vec<_> = parts.map(|part| (part.service.clone(), shares(part))).collect();
-        let drain = self.services().first().map(|service| self.limits(service).drain());
+        let drain = self.record.parts.first().map(|part| self.limits(&part.service).drain());
         let colors: Vec<_> =
             self.record.parts.iter().map(|part| (part.service.clone(), color(part))).collect();
         let (tools, tell) = (self.tools.clone(), self.tell.clone());

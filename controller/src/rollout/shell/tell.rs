@@ -22,10 +22,11 @@ impl Shell {
         if self.record.follow_up(self.now()).is_some() {
             return;
         }
+        let (parts, outcome) = self.record.verdict(outcome);
         let counted = self.count().await;
         let mut phases = self.phases.clone();
         phases.extend(self.phases_of(&self.record));
-        for part in &self.record.parts {
+        for part in parts {
             let service = &part.service;
             let none = Counted::default();
             let before = self.before.get(service).unwrap_or(&none);
@@ -57,7 +58,7 @@ impl Shell {
                 ..Report::of(part, outcome.result.as_str())
             };
             now.since(before).fill(&mut report);
-            self.tools.conclude(part, &report).await;
+            self.tools.conclude(part, &report, &self.record.release(part)).await;
             self.progress.send(json!(report));
         }
         // The client reads to the end of its stream.
