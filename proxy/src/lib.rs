@@ -46,6 +46,7 @@ mod answer;
 mod body;
 mod request_body;
 mod client;
+mod delivery;
 mod tunnel;
 mod upgrade;
 mod record;
