@@ -1,8 +1,15 @@
 //! Faults of the proxy's and the config's world, on a whole Cutover under load: no request fails.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod edge;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -14,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use edge::{Edge, PATIENCE, connect, get, ok, rest, upstream, wait};
+use edge::{Edge, PATIENCE, WallClock, connect, get, ok, rest, upstream, wait};
 
 /// A service of two colors; `/hang` never ends, and `/health` of blue is what `blue_is_well` says.
 fn config(blue_is_well: &Arc<AtomicBool>, more: &str) -> String {
@@ -306,6 +313,90 @@ fn a_drain_that_never_ends_ends_at_its_deadline_and_is_counted() {
     });
     load.stop_without_failure();
     edge.is_well();
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ends_nothing_early_and_keeps_nothing_waiting() {
+    let clock = WallClock::new();
+    let release = Arc::new(AtomicBool::new(false));
+    let app = |name: &'static str| {
+        let released = Arc::clone(&release);
+        upstream(move |head| {
+            while head.contains(" /slow ") && !released.load(Ordering::Relaxed) {
+                thread::park_timeout(Duration::from_millis(10));
+            }
+            ok(name)
+        })
+    };
+    let (blue, green) = (app("blue"), app("green"));
+    let config = format!(
+        "[listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n\
+         [access_log]\noutput = \"{{root}}/access.log\"\n[docker]\nenable = false\n\
+         [limits]\nheader_timeout = \"1m\"\nbody_idle_timeout = \"1s\"\n\
+         [services.web]\nblue = [\"{blue}\"]\ngreen = [\"{green}\"]\n\
+         probe = {{ path = \"/health\", interval = \"50ms\", rise = 2, fall = 3 }}\n\
+         timeouts = {{ response_header = \"1m\" }}\ndrain = {{ timeout = \"1m\" }}\n"
+    );
+    let edge = Edge::start_as(&config, &clock.script());
+    let load = Load::start(edge.http);
+    let open = |bytes: &str| {
+        let mut stream = connect(edge.http);
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream
+    };
+    // What has a deadline that is far away: a head, an answer, a drain, a pause, an idle connection.
+    let mut head = open("GET / HTTP/1.1\r\nhost: edge.test\r\n");
+    let slow = open("GET /slow HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n");
+    let mut idle = open("");
+    wait("it is in flight", || {
+        let name = "cutover_requests_in_flight{service=\"web\",color=\"blue\"}";
+        edge.metric(name).is_some_and(|count| count >= 1.0)
+    });
+    assert!(edge.cutover(&["flip", "web", "green"]).status.success());
+    let jumps = [3600, -3600, 86_400, -86_400, 0];
+    for jump in jumps {
+        clock.shift(jump);
+        load.passes(20);
+        // And one that is near: it comes, whichever way the clock went.
+        let stalled = open("POST /slow HTTP/1.1\r\nhost: edge.test\r\ncontent-length: 9\r\n\r\n");
+        assert!(rest(&stalled).contains("x-cutover-reason: body_timeout\r\n"));
+        let status = edge.cutover(&["status", "--json"]).stdout;
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+        let drain = &status["services"][0]["draining"][0];
+        assert_eq!(drain["requests"], 1, "{status}");
+        let left = drain["deadline_ms"].as_u64().unwrap();
+        assert!((1..60_000).contains(&left), "{left}");
+    }
+    load.stop_without_failure();
+    assert!(edge.cutover(&["pause", "web", "--max-pause", "1m"]).status.success());
+    let held = open("GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n");
+    wait("it is held", || edge.metric("cutover_waiting_requests") == Some(1.0));
+    clock.shift(3600);
+    assert!(edge.cutover(&["resume", "web"]).status.success());
+    assert!(rest(&held).ends_with("green"));
+    head.write_all(b"connection: close\r\n\r\n").unwrap();
+    assert!(rest(&head).ends_with("green"));
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(rest(&idle).ends_with("green"));
+    release.store(true, Ordering::Relaxed);
+    assert!(rest(&slow).ends_with("blue"));
+    assert_eq!(edge.line("endpoint down"), None);
+    let drained = || edge.metric("cutover_drain_seconds_sum{service=\"web\"}");
+    wait("the drain is over", || drained().is_some_and(|seconds| seconds > 0.0));
+    assert!(drained().unwrap() < 60.0);
+    edge.is_well();
+
+    // All three processes took part, and no duration shows it.
+    let log = fs::read_to_string(edge.directory.path().join("access.log")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        let took = line["duration_ms"].as_f64().unwrap();
+        assert!((0.0..60_000.0).contains(&took), "{line}");
+    }
+    let day = |line: &serde_json::Value| line["time"].as_str().unwrap()[..10].to_owned();
+    let days: BTreeSet<String> = lines.iter().map(day).collect();
+    assert!(days.len() >= 3, "yesterday, today and tomorrow: {days:?}");
 }
 
 #[test]
