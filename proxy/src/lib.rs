@@ -56,6 +56,7 @@ mod limits;
 mod access_log;
 mod balance;
 mod view;
+mod trial;
 mod live;
 mod pool;
 mod route;
