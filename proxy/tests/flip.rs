@@ -173,6 +173,24 @@ fn idle_connections_to_the_old_pool_close_at_once() {
     eventually("blue's idle connection is closed", || closed.load(Ordering::SeqCst));
 }
 
+/// The engine gives an address to the next container as soon as it is free.
+#[test]
+fn a_connection_to_one_container_is_never_used_for_another_at_its_address() {
+    let upstream = Upstream::saying("hi");
+    let mut edge = Edge::in_front_of(&[upstream.address]);
+    let connections = || upstream.connections.load(Ordering::SeqCst);
+    for number in 1..=5 {
+        edge.service().pools[0].endpoints[0].id = format!("container-{number}").as_str().into();
+        edge.apply();
+        let before = connections();
+        for _ in 0..20 {
+            assert_eq!(edge.get("/").text(), "hi");
+        }
+        // One for each worker that had some of the requests, and none that was open before.
+        assert!((1..=2).contains(&(connections() - before)), "container {number}");
+    }
+}
+
 #[test]
 fn a_hangup_ends_what_the_deadline_is_for_and_counts_it() {
     let blue = Upstream::scripted(|seen| {

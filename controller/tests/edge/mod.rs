@@ -81,6 +81,11 @@ impl Edge {
         self.directory.path().join("conf/cutover.toml")
     }
 
+    /// Its directory, as `{root}` in a config.
+    pub(crate) fn root(&self) -> String {
+        self.directory.path().display().to_string()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("run/control.sock")
     }
