@@ -4,21 +4,19 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, response};
 use http_body::Body;
 
 use crate::balance::Traits;
+use crate::connect::{Connected, NotConnected, connect};
 use crate::error::Reason;
 use crate::headers::Outgoing;
 use crate::hold::Seeker;
 use crate::record::Record;
 use crate::request_body::{BodyError, RequestBody};
 use crate::stats::{Retry, UpstreamError};
-use crate::timer::TICK;
-use crate::trial::Trial;
 use crate::upstream::{Connection, Failure, Progress, Reply, ResponseBody, Stage, Watch, exchange};
 use crate::view::{Lease, LocalEndpoint, LocalSettings};
 use crate::worker::Worker;
@@ -92,9 +90,16 @@ impl Forward<'_> {
                     .map_err(|reason| Refusal { reason, lease: None })?,
             };
             self.record.attempt(&lease);
-            let (connection, trial) = match self.connect(&lease, fresh_only).await {
+            let Connected { connection, trial } = match connect(self.worker, &lease, fresh_only)
+                .await
+            {
                 Ok(connected) => connected,
-                Err(error) => {
+                Err(NotConnected::Retired) => {
+                    service.slot.retries.count(Retry::Stale);
+                    resends.note_down();
+                    continue;
+                }
+                Err(NotConnected::Failed(error)) => {
                     self.record.failed(&lease, error);
                     lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
                     last = match error {
@@ -141,45 +146,6 @@ impl Forward<'_> {
                 // It has not been sent, so it may also meet another table meanwhile.
                 fresh_only = true;
                 tried.pop();
-            }
-        }
-    }
-
-    /// An idle connection of this worker, or a new one; that is on trial until it has answered.
-    async fn connect(
-        &self,
-        lease: &Lease,
-        fresh_only: bool,
-    ) -> Result<(Box<Connection>, Option<Trial>), UpstreamError> {
-        let timers = &self.worker.timers;
-        let trials = &lease.endpoint.trials;
-        let mut patience = None;
-        let trial = loop {
-            if !fresh_only && let Some(idle) = lease.take_idle(timers.now()) {
-                return Ok((idle, None));
-            }
-            if let Some(trial) = trials.begin() {
-                break trial;
-            }
-            if !trials.wait(patience.get_or_insert_with(|| timers.sleep(TICK))).await {
-                if let Some(trial) = trials.begin_late(timers.now()) {
-                    break trial;
-                }
-                patience = Some(timers.sleep(Duration::ZERO));
-            }
-        };
-        let endpoint = &lease.endpoint.endpoint;
-        let limit = lease.service.settings.timeouts.connect;
-        match timers.timeout(limit, Connection::connect(endpoint.address)).await {
-            Some(Ok(connection)) => Ok((connection, Some(trial))),
-            Some(Err(error)) => {
-                trial.fail();
-                tracing::debug!(endpoint = %endpoint.id, %error, "connect");
-                Err(UpstreamError::ConnectFailed)
-            }
-            None => {
-                trial.fail();
-                Err(UpstreamError::ConnectTimeout)
             }
         }
     }

@@ -41,6 +41,7 @@ mod conn;
 mod io;
 mod handle;
 mod forward;
+mod connect;
 mod hold;
 mod answer;
 mod body;

@@ -219,6 +219,11 @@ impl LocalEndpoint {
         }
     }
 
+    /// Whether the live table does not name this endpoint any more.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
     /// No table names this endpoint any more: its idle connections close now, those in use when
     /// they are given back.
     fn retire(&self) {
