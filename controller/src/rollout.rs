@@ -75,7 +75,14 @@ impl Rollouts {
             };
             caught("taking rollouts up", begun).await;
             this.begun.send_replace(true);
-            caught("tidying up", this.tools.tidy_after_start()).await;
+            let mut returns = this.tools.discovery.returns();
+            // An engine that starts starts what it had been told to stop, where its policy is `always`.
+            loop {
+                caught("tidying up", this.tools.tidy()).await;
+                if returns.changed().await.is_err() {
+                    return;
+                }
+            }
         });
         let this = rollouts.clone();
         let watch = move || this.clone().watch_for_newcomers();
@@ -194,6 +201,7 @@ impl Rollouts {
         for service in &services {
             progress.say(service, "phase", json!({"phase": Phase::Plan}));
         }
+        self.tools.can_begin().await?;
         self.make_room(&services).await;
         let plan = plan::draw(&self.tools, &services, &deploy).await?;
         if let Some(blocker) = plan.blockers.first() {
@@ -219,6 +227,7 @@ impl Rollouts {
         client: mpsc::UnboundedSender<Value>,
     ) -> Result<(), Error> {
         let services = [service];
+        self.tools.can_begin().await?;
         self.make_room(&services).await;
         let deploy = Deploy {
             image: Some(release.image.clone()),

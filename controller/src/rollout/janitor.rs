@@ -34,7 +34,7 @@ impl Tools {
     }
 
     /// Once Docker answers: stops what should not run.
-    pub(super) async fn tidy_after_start(&self) {
+    pub(super) async fn tidy(&self) {
         let containers = loop {
             match self.discovery.look().await {
                 Ok(containers) => break containers,

@@ -201,3 +201,14 @@ fn docker_health_counts() {
     let found = Setting::default().survey(std::slice::from_ref(&one));
     assert_eq!(found.discovery.endpoints[0].unwell.as_deref(), Some("docker health: starting"));
 }
+
+#[test]
+fn a_service_whose_last_container_is_about_to_go_keeps_its_route() {
+    let lone = container("web", 9, &[("cutover.service", "web"), ("cutover.color", "blue")]);
+    let doomed = Setting { doomed: vec![lone.id.clone()], ..Setting::default() };
+    let alone = Container { networks: [].into(), ..lone.clone() };
+    for found in [doomed.survey(&[lone]), Setting::default().survey(&[alone])] {
+        assert!(found.discovery.endpoints.is_empty());
+        assert!(found.discovery.services.contains_key(&"web".parse().unwrap()), "{found:?}");
+    }
+}
