@@ -313,13 +313,14 @@ impl Controller {
     pub(crate) async fn save(&self) -> Result<(), Error> {
         let _disk = self.0.disk.lock().await;
         let state: State = self.world(|world| world.state.clone());
-        let journal = self.0.journal.clone();
+        let (journal, dir) = (self.0.journal.clone(), self.0.journal.dir().to_owned());
         let saved = tokio::task::spawn_blocking(move || journal.save(&state)).await;
         let saved = saved.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let saved = saved.map_err(|source| Error::StateUnwritable { dir, source });
         self.change_quietly(|world| {
             world.journal_error = saved.as_ref().err().map(ToString::to_string);
         });
-        saved.map_err(Error::StateUnwritable)
+        saved
     }
 
     /// Publishes whenever the world has changed by itself, until the proxy has it.
@@ -356,9 +357,12 @@ impl Controller {
         }
     }
 
-    /// Looks at the counts now and then, so that there are rates when somebody looks at them.
+    /// Looks at the counts now and then, for the rates; offers a disk again what it did not take.
     async fn keep_counting(self) {
         loop {
+            if self.world(|world| world.journal_error.is_some()) {
+                self.save().await.ok();
+            }
             let snapshot = self.snapshot().await;
             self.tally(|tally| tally.rates.count(&snapshot, Instant::now()));
             sleep(RATES).await;
