@@ -47,6 +47,28 @@ pub struct ServiceState {
 }
 
 impl State {
+    /// Takes note of shares that are about to go live.
+    pub fn intend(&mut self, changes: &[(ServiceName, Weights)]) {
+        self.intent.get_or_insert_default().extend(changes.iter().cloned());
+    }
+
+    /// Whether these shares are noted as about to go live.
+    #[must_use]
+    pub fn intends(&self, changes: &[(ServiceName, Weights)]) -> bool {
+        let noted = |(service, weights): &(ServiceName, Weights)| {
+            self.intent.as_ref().is_some_and(|intent| intent.get(service) == Some(weights))
+        };
+        changes.iter().all(noted)
+    }
+
+    /// Forgets what was about to go live, of these services.
+    pub fn forget_intent(&mut self, changes: &[(ServiceName, Weights)]) {
+        if let Some(intent) = &mut self.intent {
+            intent.retain(|service, _| !changes.iter().any(|(changed, _)| changed == service));
+        }
+        self.intent.take_if(|intent| intent.is_empty());
+    }
+
     /// Carries a pending intent out, as a start after a crash does.
     pub fn settle(&mut self) {
         for (service, weights) in self.intent.take().into_iter().flatten() {
