@@ -287,12 +287,12 @@ fn download(query: Option<&str>) -> Response<Body> {
     response
 }
 
-/// A megabyte every few milliseconds, all of them kept: the kernel ends this one day, in the middle.
+/// Four megabytes every few milliseconds, all of them kept: the kernel ends this in the middle.
 fn leak() -> Response<Body> {
     let chunks = stream::unfold(Vec::new(), |mut kept| async move {
         tokio::time::sleep(Duration::from_millis(5)).await;
         // Written to, or it would be no memory.
-        kept.push(PATTERN.repeat(16));
+        kept.push(PATTERN.repeat(64));
         Some((Ok(Frame::data(Bytes::from_static(&PATTERN))), kept))
     });
     Response::new(StreamBody::new(chunks).boxed_unsync())
