@@ -402,14 +402,11 @@ impl Edge {
             for line in lines {
                 let Ok(line) = line else { return };
                 let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
-                let phase = event["detail"]["phase"].as_str();
-                let ours = event["service"] == service.as_str();
-                if let (true, "phase", Some(phase)) =
-                    (ours, event["detail"]["event"].as_str().unwrap_or_default(), phase)
-                {
-                    if tell.send(phase.to_owned()).is_err() {
-                        return;
-                    }
+                let detail = &event["detail"];
+                let ours = event["service"] == service.as_str() && detail["event"] == "phase";
+                let phase = detail["phase"].as_str().filter(|_| ours);
+                if phase.is_some_and(|phase| tell.send(phase.to_owned()).is_err()) {
+                    return;
                 }
             }
         });
