@@ -78,6 +78,10 @@ const MAX_POSTS: usize = 1 << 24;
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 pub(super) async fn run(arguments: AppArguments) -> anyhow::Result<ExitCode> {
+    // First of all: a container's first process does not hear a signal that it has no handler for, and
+    // whoever stops it just then waits for its whole grace.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut address = arguments.listen;
     match arguments.fault {
         Some(Fault::Exit) => anyhow::bail!("this release ends at once, as it was told to"),
@@ -91,8 +95,6 @@ pub(super) async fn run(arguments: AppArguments) -> anyhow::Result<ExitCode> {
     // The demo reads the port from this line.
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let told_to_end = async {
         tokio::select! {
             _ = terminate.recv() => {}
