@@ -23,7 +23,7 @@ use crate::config::{Config, DrainConfig};
 use crate::edge::{AccessLogTarget, Applied, Edge, Link};
 use crate::error::Error;
 use crate::events::{EventKind, Events};
-use crate::journal::{Journal, State};
+use crate::journal::Journal;
 use crate::panics::{detached, forever};
 use crate::resolver::Resolver;
 use crate::status::ConfigStatus;
@@ -312,11 +312,9 @@ impl Controller {
     /// Writes the journal.
     pub(crate) async fn save(&self) -> Result<(), Error> {
         let _disk = self.0.disk.lock().await;
-        let state: State = self.world(|world| world.state.clone());
-        let (journal, dir) = (self.0.journal.clone(), self.0.journal.dir().to_owned());
-        let saved = tokio::task::spawn_blocking(move || journal.save(&state)).await;
-        let saved = saved.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        let saved = saved.map_err(|source| Error::StateUnwritable { dir, source });
+        let (this, state) = (self.clone(), self.world(|world| world.state.clone()));
+        let saved = tokio::task::spawn_blocking(move || this.0.journal.keep(&state)).await;
+        let saved = saved.unwrap_or_else(|error| Err(Error::Failed(error.to_string())));
         self.change_quietly(|world| {
             world.journal_error = saved.as_ref().err().map(ToString::to_string);
         });

@@ -12,6 +12,7 @@ use cutover_proxy::table::{Color, Generation, Pause, ServiceName};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::error::Error;
 use crate::roster::Roster;
 use crate::weights::Weights;
 
@@ -132,6 +133,15 @@ impl Journal {
         }
         fs::rename(&temporary, self.current())?;
         File::open(&self.dir)?.sync_all()
+    }
+
+    /// Saves, and says where the disk did not take it.
+    ///
+    /// # Errors
+    /// [`Error::StateUnwritable`].
+    pub fn keep(&self, state: &State) -> Result<(), Error> {
+        let unwritable = |source| Error::StateUnwritable { dir: self.dir.clone(), source };
+        self.save(state).map_err(unwritable)
     }
 
     /// The directory.

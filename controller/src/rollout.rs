@@ -75,14 +75,7 @@ impl Rollouts {
             };
             caught("taking rollouts up", begun).await;
             this.begun.send_replace(true);
-            let mut returns = this.tools.discovery.returns();
-            // An engine that starts starts what it had been told to stop, where its policy is `always`.
-            loop {
-                caught("tidying up", this.tools.tidy()).await;
-                if returns.changed().await.is_err() {
-                    return;
-                }
-            }
+            this.tools.keep_tidy().await;
         });
         let this = rollouts.clone();
         let watch = move || this.clone().watch_for_newcomers();
