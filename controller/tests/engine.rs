@@ -96,7 +96,7 @@ fn an_engine_that_takes_its_containers_with_it_finishes_or_undoes_the_rollout() 
 fn without_the_engine_a_deploy_is_refused_at_once_and_the_table_stays() {
     let Some(mut edge) = start(true) else { return };
     let service = edge.service();
-    let deploy = ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "60s"];
+    let deploy = ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "10m"];
     assert_eq!(edge.cutover(&deploy).code, 0);
     let load = Load::start(edge.address());
     edge.engine.end("-TERM");
