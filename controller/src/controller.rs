@@ -23,7 +23,7 @@ use crate::config::{Config, DrainConfig};
 use crate::edge::{AccessLogTarget, Applied, Edge, Link};
 use crate::error::Error;
 use crate::events::{EventKind, Events};
-use crate::journal::{Journal, State};
+use crate::journal::Journal;
 use crate::panics::{detached, forever};
 use crate::resolver::Resolver;
 use crate::status::ConfigStatus;
@@ -76,8 +76,7 @@ impl Controller {
         journal: Journal,
         edge_path: &Path,
     ) -> Self {
-        let mut state = journal.load();
-        state.christen();
+        let state = journal.load().christened();
         let edge = Edge::connect(edge_path.into(), state.generation);
         let controller = Self(Arc::new(Inner {
             edge,
@@ -313,14 +312,13 @@ impl Controller {
     /// Writes the journal.
     pub(crate) async fn save(&self) -> Result<(), Error> {
         let _disk = self.0.disk.lock().await;
-        let state: State = self.world(|world| world.state.clone());
-        let journal = self.0.journal.clone();
-        let saved = tokio::task::spawn_blocking(move || journal.save(&state)).await;
-        let saved = saved.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let (this, state) = (self.clone(), self.world(|world| world.state.clone()));
+        let saved = tokio::task::spawn_blocking(move || this.0.journal.keep(&state)).await;
+        let saved = saved.unwrap_or_else(|error| Err(Error::Failed(error.to_string())));
         self.change_quietly(|world| {
             world.journal_error = saved.as_ref().err().map(ToString::to_string);
         });
-        saved.map_err(Error::StateUnwritable)
+        saved
     }
 
     /// Publishes whenever the world has changed by itself, until the proxy has it.
@@ -357,9 +355,12 @@ impl Controller {
         }
     }
 
-    /// Looks at the counts now and then, so that there are rates when somebody looks at them.
+    /// Looks at the counts now and then, for the rates; offers a disk again what it did not take.
     async fn keep_counting(self) {
         loop {
+            if self.world(|world| world.journal_error.is_some()) {
+                self.save().await.ok();
+            }
             let snapshot = self.snapshot().await;
             self.tally(|tally| tally.rates.count(&snapshot, Instant::now()));
             sleep(RATES).await;

@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 pub(crate) use self::home::Home;
 use self::survey::{Known, Survey};
-use crate::containers::{Change, Container, ContainerId, Containers, Signal};
+use crate::containers::{Change, Container, ContainerId, Containers, Signal, State};
 use crate::controller::Controller;
 use crate::error::Error;
 use crate::labels::COMPOSE_PROJECT;
@@ -26,6 +26,7 @@ use crate::panics::caught;
 #[derive(Clone, Debug)]
 pub(crate) struct Discovery {
     ask: mpsc::Sender<oneshot::Sender<Result<Vec<Container>, String>>>,
+    returned: watch::Receiver<u64>,
 }
 
 impl Discovery {
@@ -35,6 +36,7 @@ impl Discovery {
     #[must_use]
     pub(crate) fn start(controller: Controller, containers: Containers) -> Self {
         let (ask, asked) = mpsc::channel(16);
+        let (returns, returned) = watch::channel(0);
         let scout = Scout {
             controller,
             containers,
@@ -44,9 +46,16 @@ impl Discovery {
             home: None,
             project: None,
             left_out: BTreeSet::new(),
+            returns,
         };
         tokio::spawn(scout.run(asked));
-        Self { ask }
+        Self { ask, returned }
+    }
+
+    /// Ticks each time the engine answers again after it did not.
+    #[must_use]
+    pub(crate) fn returns(&self) -> watch::Receiver<u64> {
+        self.returned.clone()
     }
 
     /// Looks at every container now, tells the controller, and answers what there is.
@@ -75,6 +84,8 @@ struct Scout {
     /// The compose project that we are in ourselves.
     project: Option<String>,
     left_out: BTreeSet<(String, String)>,
+    /// How often the engine has come back.
+    returns: watch::Sender<u64>,
 }
 
 impl Scout {
@@ -124,7 +135,10 @@ impl Scout {
         match change {
             Change::Everything => self.look().await,
             // What was known may still be so, and whoever serves goes on.
-            Change::Gone(_) => Ok(()),
+            Change::Gone(error) => {
+                self.note_engine(Some(error));
+                Ok(())
+            }
             Change::Signal(id, signal) => {
                 self.signalled(id, signal).await;
                 Ok(())
@@ -134,6 +148,45 @@ impl Scout {
                 self.look_at(id).await
             }
             Change::Container(id) => self.look_at(id).await,
+            // Its address may be a stranger's in a moment: first out of the table, then questions.
+            Change::Ended(id) => {
+                self.without(&id, |container| container.state = State::Stopped).await?;
+                self.look_at(id).await
+            }
+            Change::Disconnected(id, network) => {
+                let leave = |container: &mut Container| {
+                    container.networks.remove(&network);
+                };
+                self.without(&id, leave).await?;
+                self.look_at(id).await
+            }
+        }
+    }
+
+    /// Tells the controller what has gone of a container, without asking the engine.
+    async fn without(
+        &mut self,
+        id: &ContainerId,
+        take: impl FnOnce(&mut Container),
+    ) -> Result<(), Error> {
+        let Some(container) = self.seen.get_mut(id) else {
+            return Ok(());
+        };
+        take(container);
+        info!(container = container.name, "leaves the table");
+        self.tell().await
+    }
+
+    /// Whether the engine answers, for those who ask and for those who wait for its return.
+    fn note_engine(&self, error: Option<String>) {
+        let back = self.controller.change_quietly(|world| {
+            let was_gone = world.docker_error.is_some() && error.is_none();
+            world.docker_error = error;
+            was_gone
+        });
+        if back {
+            info!("docker answers again");
+            self.returns.send_modify(|returns| *returns += 1);
         }
     }
 
@@ -171,7 +224,9 @@ impl Scout {
     }
 
     async fn look(&mut self) -> Result<(), Error> {
-        let listed = self.containers.list().await.map_err(unavailable)?;
+        let listed = self.containers.list().await;
+        self.note_engine(listed.as_ref().err().map(ToString::to_string));
+        let listed = listed.map_err(unavailable)?;
         let own = home::own(&self.containers).await;
         self.home = Some(Home::of(own.as_ref()));
         self.project = own.and_then(|own| own.label(COMPOSE_PROJECT).map(str::to_owned));

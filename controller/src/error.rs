@@ -1,5 +1,7 @@
 //! What can go wrong for whoever asks the controller for something.
 
+use std::path::PathBuf;
+
 use cutover_proxy::table::{Color, ServiceName};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -56,8 +58,13 @@ pub enum Error {
         holder: String,
     },
     /// The journal cannot be written, so a flip would be forgotten by a restart.
-    #[error("the journal cannot be written: {0}")]
-    StateUnwritable(std::io::Error),
+    #[error("the journal in {} cannot be written: {source}", dir.display())]
+    StateUnwritable {
+        /// The state directory.
+        dir: PathBuf,
+        /// What the disk said.
+        source: std::io::Error,
+    },
     /// The body is larger than the control API reads.
     #[error("the request body is larger than 1 MiB")]
     TooLarge,
@@ -150,7 +157,7 @@ impl Error {
             Self::ProxyUnavailable => Code::ProxyUnavailable,
             Self::Refused(_) => Code::Refused,
             Self::RolloutInProgress { .. } => Code::RolloutInProgress,
-            Self::StateUnwritable(_) => Code::StateUnwritable,
+            Self::StateUnwritable { .. } => Code::StateUnwritable,
             Self::TooLarge => Code::TooLarge,
             Self::UnknownService { .. } => Code::UnknownService,
             Self::WrongMethod => Code::WrongMethod,
@@ -181,7 +188,7 @@ impl Error {
             Self::RolloutInProgress { service, .. } => {
                 format!("`cutover status {service} --watch` shows it; --wait-lock waits for it")
             }
-            Self::StateUnwritable(_) => {
+            Self::StateUnwritable { .. } => {
                 "make runtime.state_dir writable and see that its disk is not full; what serves goes on"
                     .into()
             }
@@ -199,7 +206,7 @@ impl Error {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::ConfigInvalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::DockerUnavailable(_) | Self::ProxyUnavailable | Self::StateUnwritable(_) => {
+            Self::DockerUnavailable(_) | Self::ProxyUnavailable | Self::StateUnwritable { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Failed(_) | Self::Refused(_) => StatusCode::INTERNAL_SERVER_ERROR,

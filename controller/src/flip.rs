@@ -252,8 +252,13 @@ impl Controller {
                 ));
             }
         }
+        if !force && self.world(|world| world.is_live(changes)) {
+            return Ok(Applied { generation: self.generation(), swap: Duration::ZERO });
+        }
+        // A rollout has written it with its own record.
+        let written = self.world(|world| world.state.intends(changes));
         let intended = self.change_quietly(|world| {
-            world.state.intent = Some(changes.iter().cloned().collect());
+            world.state.intend(changes);
             let intend = |(service, weights): &(ServiceName, Weights)| {
                 let state = world.state.services.entry(service.clone()).or_default();
                 let forced = |color: &Color| {
@@ -269,15 +274,15 @@ impl Controller {
                 world.state.services.entry(service).or_default().forced = forced;
             }
         };
-        if let Err(error) = self.save().await {
+        if !written && let Err(error) = self.save().await {
             self.change_quietly(|world| {
-                world.state.intent = None;
+                world.state.forget_intent(changes);
                 unforce(world);
             });
             return Err(error);
         }
+        self.forget_intent(changes);
         let before = self.change_quietly(|world| {
-            world.state.intent = None;
             let set = |(service, weights): &(ServiceName, Weights)| {
                 let state = world.state.services.entry(service.clone()).or_default();
                 (service.clone(), state.weights.replace(*weights))
@@ -297,6 +302,17 @@ impl Controller {
                 Err(error)
             }
         }
+    }
+
+    /// Takes note of shares that are about to go live, for the next [`Controller::save`]. A flip of
+    /// the same shares then need not write it again.
+    pub fn intend(&self, changes: &[(ServiceName, Weights)]) {
+        self.change_quietly(|world| world.state.intend(changes));
+    }
+
+    /// Forgets what was about to go live.
+    pub fn forget_intent(&self, changes: &[(ServiceName, Weights)]) {
+        self.change_quietly(|world| world.state.forget_intent(changes));
     }
 
     /// After a table that did not go live in time: offers the one before it, so that a proxy that

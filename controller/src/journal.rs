@@ -12,6 +12,7 @@ use cutover_proxy::table::{Color, Generation, Pause, ServiceName};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::error::Error;
 use crate::roster::Roster;
 use crate::weights::Weights;
 
@@ -50,11 +51,35 @@ pub struct ServiceState {
 
 impl State {
     /// Gives the edge a name that no other has, unless it has one.
-    pub fn christen(&mut self) {
+    #[must_use]
+    pub fn christened(mut self) -> Self {
         if self.edge.is_empty() {
             let random = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
             random.trim().clone_into(&mut self.edge);
         }
+        self
+    }
+
+    /// Takes note of shares that are about to go live.
+    pub fn intend(&mut self, changes: &[(ServiceName, Weights)]) {
+        self.intent.get_or_insert_default().extend(changes.iter().cloned());
+    }
+
+    /// Whether these shares are noted as about to go live.
+    #[must_use]
+    pub fn intends(&self, changes: &[(ServiceName, Weights)]) -> bool {
+        let noted = |(service, weights): &(ServiceName, Weights)| {
+            self.intent.as_ref().is_some_and(|intent| intent.get(service) == Some(weights))
+        };
+        changes.iter().all(noted)
+    }
+
+    /// Forgets what was about to go live, of these services.
+    pub fn forget_intent(&mut self, changes: &[(ServiceName, Weights)]) {
+        if let Some(intent) = &mut self.intent {
+            intent.retain(|service, _| !changes.iter().any(|(changed, _)| changed == service));
+        }
+        self.intent.take_if(|intent| intent.is_empty());
     }
 
     /// Carries a pending intent out, as a start after a crash does.
@@ -120,6 +145,15 @@ impl Journal {
         }
         fs::rename(&temporary, self.current())?;
         File::open(&self.dir)?.sync_all()
+    }
+
+    /// Saves, and says where the disk did not take it.
+    ///
+    /// # Errors
+    /// [`Error::StateUnwritable`].
+    pub fn keep(&self, state: &State) -> Result<(), Error> {
+        let unwritable = |source| Error::StateUnwritable { dir: self.dir.clone(), source };
+        self.save(state).map_err(unwritable)
     }
 
     /// The directory.

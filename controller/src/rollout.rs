@@ -77,7 +77,7 @@ impl Rollouts {
             };
             caught("taking rollouts up", begun).await;
             this.begun.send_replace(true);
-            caught("tidying up", this.tools.tidy_after_start()).await;
+            this.tools.keep_tidy().await;
         });
         let this = rollouts.clone();
         let watch = move || this.clone().watch_for_newcomers();
@@ -204,6 +204,7 @@ impl Rollouts {
         for service in &services {
             progress.say(service, "phase", json!({"phase": Phase::Plan}));
         }
+        self.tools.can_begin().await?;
         self.make_room(&services).await;
         let mut plan = plan::draw(&self.tools, &services, &deploy).await?;
         plan.check_images(&self.tools, &logins).await;
@@ -230,6 +231,7 @@ impl Rollouts {
         client: mpsc::UnboundedSender<Value>,
     ) -> Result<(), Error> {
         let services = [service];
+        self.tools.can_begin().await?;
         self.make_room(&services).await;
         let deploy = Deploy {
             image: Some(release.image.clone()),

@@ -20,6 +20,8 @@ pub struct Status {
     pub proxy: ProxyStatus,
     /// Why the last attempt to write the journal failed; `null` is well.
     pub journal_error: Option<String>,
+    /// Why Docker does not answer; `null` is well. What was known of containers stays meanwhile.
+    pub docker_error: Option<String>,
     /// By name.
     pub services: Vec<ServiceStatus>,
     /// Containers that are left out, and why.

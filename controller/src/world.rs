@@ -74,6 +74,8 @@ pub struct World {
     pub state: State,
     /// Why the journal could not be written the last time.
     pub journal_error: Option<String>,
+    /// Why Docker does not answer.
+    pub docker_error: Option<String>,
     /// The table that is live, without its generation.
     pub table: Option<TableSpec>,
     /// The shares in the table that is live.
@@ -139,6 +141,7 @@ impl World {
             health: BTreeMap::new(),
             state,
             journal_error: None,
+            docker_error: None,
             table: None,
             live: BTreeMap::new(),
             retired: BTreeMap::new(),

@@ -4,18 +4,18 @@
 //! nothing; `CUTOVER_REQUIRE_DOCKER=1` makes that a failure.
 
 #![expect(
-    clippy::disallowed_methods,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "blocking test code; a panic is how a test fails"
+    reason = "a panic is how a test fails"
 )]
 
 #[path = "docker/harness.rs"]
 mod harness;
 
-use std::time::Duration;
+use std::io::Read as _;
 
-use harness::{Edge, Load, eventually};
+use harness::{Edge, Load, begin, eventually};
 
 macro_rules! on_an_engine {
     () => {
@@ -64,14 +64,16 @@ fn a_deploy_under_load_fails_no_request() {
 #[test]
 fn a_bad_release_is_refused_with_its_reason_and_last_words() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
+    let blue = edge.app("blue", "1");
     edge.app("green", "1");
     edge.until_served("1");
+    let blue = edge.identity(&blue);
     let load = Load::start(edge.address());
     for (fault, expected) in [
         ("exit", "exit code"),
         ("never-ready", "503"),
         ("hang", "not ready"),
+        ("slow-start", "refused"),
         ("wrong-port", "refused"),
     ] {
         let deployed = edge.cutover(&[
@@ -80,7 +82,7 @@ fn a_bad_release_is_refused_with_its_reason_and_last_words() {
             "--tag",
             fault,
             "--deploy-timeout",
-            "4s",
+            "3s",
             "--json",
         ]);
         assert_eq!(deployed.code, 3, "{fault}: {deployed:?}");
@@ -91,6 +93,8 @@ fn a_bad_release_is_refused_with_its_reason_and_last_words() {
         if fault == "exit" {
             assert!(!report["log"].as_array().unwrap().is_empty(), "{report}");
         }
+        assert_eq!(edge.active(), "blue");
+        assert_eq!(edge.identity(blue.split(' ').next().unwrap()), blue, "{fault}");
     }
     assert_eq!(load.stop().failures, Vec::<String>::new());
     let missing =
@@ -99,11 +103,113 @@ fn a_bad_release_is_refused_with_its_reason_and_last_words() {
 }
 
 #[test]
-fn a_release_that_answers_500_is_rolled_back() {
+fn a_release_that_is_slow_to_start_is_waited_for() {
     let edge = on_an_engine!();
     edge.app("blue", "1");
     edge.app("green", "1");
     edge.until_served("1");
+    let load = Load::start(edge.address());
+    let service = edge.service();
+    let deploy = ["deploy", &service, "--tag", "slow-start", "--monitor", "1s", "--json"];
+    let client = edge.spawn(&[&deploy[..], &["--keep-warm", "0s"]].concat());
+    eventually("it is started", || edge.rollout()["phase"] == "ready");
+    // It is not asked to serve before it can.
+    assert_eq!(edge.active(), "blue");
+    load.passes(100);
+    let said = client.wait();
+    assert_eq!(said.code, 0, "{said:?}");
+    edge.until_served("slow-start");
+    assert_eq!(load.stop().failures, Vec::<String>::new());
+}
+
+#[test]
+fn a_release_that_is_killed_for_its_memory_is_rolled_back_and_its_answer_is_no_whole_one() {
+    let edge = on_an_engine!();
+    let limit = ["--memory", "64m", "--memory-swap", "64m"];
+    let blue = edge.app_with("blue", "1", "blue", &limit);
+    edge.app_with("green", "1", "green", &limit);
+    edge.until_served("1");
+    let blue = edge.identity(&blue);
+    let load = Load::start(edge.address());
+    let service = edge.service();
+    let watch = edge.watch();
+    let client = edge.spawn(&["deploy", &service, "--tag", "leak", "--monitor", "60s", "--json"]);
+    watch.until("monitor");
+    let mut answer = begin(edge.address(), "/leak");
+    let mut body = Vec::new();
+    // An error or an end; what counts is that it does not look like a whole answer.
+    answer.read_to_end(&mut body).ok();
+    assert!(body.len() > 100_000, "{} bytes", body.len());
+    assert!(!body.ends_with(b"0\r\n\r\n"), "a truncated answer ended cleanly");
+    let said = client.wait();
+    assert_eq!(said.code, 4, "{said:?}");
+    let report = said.report();
+    assert_eq!(report["result"], "rolled_back");
+    println!("after {} bytes: {}", body.len(), report["reason"]);
+    // It is kept, to be looked at.
+    let failed = edge.service() + "-green-r2";
+    let killed = edge.docker(&["inspect", "-f", "{{.State.OOMKilled}}", &failed]);
+    assert_eq!(killed, "true", "{report}");
+    assert_eq!(edge.active(), "blue");
+    assert_eq!(edge.identity(blue.split(' ').next().unwrap()), blue);
+    load.passes(50);
+    let served = load.stop();
+    // Each of the four clients may have had one request on it when it died.
+    assert!(served.failures.len() <= 4, "{:?}", served.failures);
+}
+
+/// `CUTOVER_DEPLOYS=30` for more of them.
+#[test]
+fn many_deploys_in_a_row_leave_nothing_behind() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let count = std::env::var("CUTOVER_DEPLOYS").ok().map_or(10, |n| n.parse::<usize>().unwrap());
+    let service = edge.service();
+    let load = Load::start(edge.address());
+    let mut early = None;
+    for n in 1..=count {
+        let tag = if n.is_multiple_of(2) { "3" } else { "2" };
+        let deploy = ["deploy", &service, "--tag", tag, "--monitor", "0s", "--keep-warm", "0s"];
+        let said = edge.cutover(&deploy);
+        assert_eq!(said.code, 0, "{n}: {said:?}");
+        if n == count / 3 {
+            early = Some(edge.footprint());
+        }
+    }
+    load.passes(50);
+    let served = load.stop();
+    assert_eq!(served.failures, Vec::<String>::new());
+    let (early, late) = (early.unwrap(), edge.footprint());
+    println!("{} requests; {early:?} then {late:?}", served.requests);
+    assert_eq!((early.containers, early.networks), (late.containers, late.networks));
+    assert_eq!(late.containers, 2);
+    for (role, before) in &early.processes {
+        let now = late.processes[role];
+        assert!(now.kib < before.kib * 3 / 2 + 4096, "{role}: {before:?}, then {now:?}");
+        assert!(now.files < before.files + 16, "{role}: {before:?}, then {now:?}");
+    }
+    let history = edge.cutover(&["history", &service, "--json"]).report();
+    let kept = history["revisions"].as_array().unwrap().len();
+    assert!(kept <= 20 && kept > count.min(19), "{kept} revisions are kept");
+    eventually("nothing is in flight", || {
+        let Some(service) = edge.service_status() else { return false };
+        let zero = |color: &str, kind: &str| service["colors"][color][kind] == 0;
+        let kinds = ["requests_in_flight", "streams_in_flight"];
+        let idle = |color: &str| kinds.iter().all(|kind| zero(color, kind));
+        idle("blue") && idle("green") && service["draining"].as_array().unwrap().is_empty()
+    });
+    edge.until_served(if count.is_multiple_of(2) { "3" } else { "2" });
+}
+
+#[test]
+fn a_release_that_answers_500_is_rolled_back() {
+    let edge = on_an_engine!();
+    let blue = edge.app("blue", "1");
+    edge.app("green", "1");
+    edge.until_served("1");
+    let blue = edge.identity(&blue);
     let load = Load::start(edge.address());
     let deployed =
         edge.cutover(&["deploy", &edge.service(), "--tag", "errors", "--monitor", "20s", "--json"]);
@@ -113,6 +219,7 @@ fn a_release_that_answers_500_is_rolled_back() {
     assert!(report["reason"].as_str().unwrap().contains("500"), "{report}");
     drop(load);
     assert_eq!(edge.active(), "blue");
+    assert_eq!(edge.identity(blue.split(' ').next().unwrap()), blue);
     edge.until_served("1");
 }
 
@@ -213,10 +320,15 @@ fn a_controller_killed_at_any_step_finishes_or_undoes_the_rollout() {
     edge.until_served("1");
     let service = edge.service();
     let load = Load::start(edge.address());
-    for phase in ["pull", "create", "start", "ready", "flip", "monitor", "drain", "stop", "clean"] {
-        let client =
-            edge.spawn(&["deploy", &service, "--tag", "2", "--monitor", "1s", "--keep-warm", "0s"]);
-        edge.kill_controller_in(phase);
+    let before = ["pull", "create", "start", "ready", "flip"];
+    for phase in before.into_iter().chain(["monitor", "drain", "keep_warm", "stop", "clean"]) {
+        let watch = edge.watch();
+        // Nobody drains for long unless there is somebody who takes his time.
+        let _stream = (phase == "drain").then(|| begin(edge.address(), "/sse"));
+        let deploy = ["deploy", &service, "--tag", "2", "--monitor", "1s"];
+        let limits = ["--keep-warm", "1s", "--drain-timeout", "3s", "--stream-drain", "3s"];
+        let client = edge.spawn(&[&deploy[..], &limits].concat());
+        edge.kill_controller_in(&watch, phase);
         drop(client.wait());
         eventually("the rollout is over", || edge.try_rollout().is_some_and(|r| r.is_null()));
         let active = edge.active();
@@ -243,9 +355,9 @@ fn a_container_that_is_told_to_stop_leaves_before_it_goes() {
     edge.until_served("1");
     eventually("both are up", || edge.endpoints_up("blue") == 2);
     let load = Load::start(edge.address());
-    std::thread::sleep(Duration::from_millis(300));
+    load.passes(100);
     edge.docker(&["stop", &first]);
-    std::thread::sleep(Duration::from_millis(300));
+    load.passes(100);
     assert_eq!(load.stop().failures, Vec::<String>::new());
 }
 
@@ -305,8 +417,9 @@ fn both_colors_are_replaced_one_after_the_other_and_their_weights_come_back() {
     }
     // Nor does a controller that dies in between.
     for phase in ["pull", "ready", "flip", "clean"] {
+        let watch = edge.watch();
         let client = edge.spawn(&["deploy", &service, "--tag", "3", "--monitor", "0s", "--json"]);
-        edge.kill_controller_in(phase);
+        edge.kill_controller_in(&watch, phase);
         drop(client.wait());
         eventually("the rollout is over", || edge.try_rollout().is_some_and(|r| r.is_null()));
         eventually("the weights are back", || edge.weights() == weights);
@@ -449,8 +562,11 @@ fn a_release_that_compose_starts_beside_the_old_one_is_flipped_to_by_itself() {
     edge.until_served("2");
     eventually("the old one is gone", || edge.containers() == [new.clone()]);
     assert_eq!(load.stop().failures, Vec::<String>::new());
-    let history = edge.cutover(&["history", &edge.service(), "--json"]).report();
-    assert_eq!(history["revisions"][0]["kind"], "auto", "{history}");
+    // It is told once the old one has been put away.
+    eventually("the history knows", || {
+        let history = edge.cutover(&["history", &edge.service(), "--json"]).report();
+        history["revisions"][0]["kind"] == "auto"
+    });
 }
 
 #[test]
@@ -458,9 +574,14 @@ fn without_auto_a_new_release_waits_for_a_flip() {
     let edge = on_an_engine!();
     edge.replica("1", 1, false);
     edge.until_served("1");
+    let other = edge.service() + "x";
+    edge.replica_of(&other, "other", "1", 1, true);
+    eventually("the other serves", || edge.active_of(&other).is_some());
     edge.replica("2", 2, false);
     eventually("the new one is up", || edge.endpoints_up("green") == 1);
-    std::thread::sleep(Duration::from_secs(2));
+    // Whoever looks for new releases has looked at both once it has flipped to the other's.
+    edge.replica_of(&other, "other", "2", 2, true);
+    eventually("the other is flipped", || edge.active_of(&other).as_deref() == Some("green"));
     assert_eq!(edge.active(), "blue");
     assert_eq!(edge.cutover(&["flip", &edge.service(), "green"]).code, 0);
     edge.until_served("2");

@@ -1,20 +1,27 @@
 //! Faults of the proxy's and the config's world, on a whole Cutover under load: no request fails.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod edge;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use edge::{Edge, PATIENCE, connect, get, ok, rest, upstream, wait};
+use edge::{Edge, PATIENCE, WallClock, connect, get, head, ok, rest, upstream, wait};
 
 /// A service of two colors; `/hang` never ends, and `/health` of blue is what `blue_is_well` says.
 fn config(blue_is_well: &Arc<AtomicBool>, more: &str) -> String {
@@ -288,6 +295,142 @@ fn a_state_directory_that_cannot_be_written_fails_flips_and_no_request() {
     edge.is_well();
 }
 
+/// One of the demo's apps, which knows large bodies; it ends with this.
+struct App(Child, SocketAddr);
+
+impl App {
+    fn start(color: &str) -> Self {
+        // Free a moment ago.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut app = Command::new(env!("CARGO_BIN_EXE_cutover"));
+        app.args(["demo-app", "--listen", &address.to_string(), "--color", color]);
+        let app = Self(app.stdout(Stdio::null()).spawn().unwrap(), address);
+        wait("the app answers", || TcpStream::connect(address).is_ok());
+        app
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn large_bodies_arrive_whole_whatever_flips_meanwhile() {
+    let [blue, green] = ["blue", "green"].map(App::start);
+    let edge = Edge::start(&format!(
+        "[listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n[docker]\nenable = false\n\
+         [services.web]\nblue = [\"{}\"]\ngreen = [\"{}\"]\nprobe.path = \"/health\"\n",
+        blue.1, green.1
+    ));
+    // In pieces, so that it takes some flips.
+    let download = |address: SocketAddr, pause: Duration| {
+        thread::spawn(move || {
+            let mut stream = connect(address);
+            let ask =
+                "GET /download?bytes=30000000 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            stream.write_all(ask.as_bytes()).unwrap();
+            head(&mut BufReader::with_capacity(1, &stream)).unwrap();
+            let mut body = vec![0; 30_000_000];
+            for piece in body.chunks_mut(500_000) {
+                stream.read_exact(piece).unwrap();
+                thread::park_timeout(pause);
+            }
+            assert_eq!(rest(&stream), "");
+            body
+        })
+    };
+    let upload = |address: SocketAddr, pause: Duration| {
+        thread::spawn(move || {
+            let mut stream = connect(address);
+            let ask = "POST /upload HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 30000000\r\n\r\n";
+            stream.write_all(ask.as_bytes()).unwrap();
+            for piece in 0..60_u8 {
+                stream.write_all(&[piece; 500_000]).unwrap();
+                thread::park_timeout(pause);
+            }
+            rest(&stream).lines().last().unwrap().to_owned()
+        })
+    };
+    let direct = (download(blue.1, Duration::ZERO), upload(blue.1, Duration::ZERO));
+    let direct = (direct.0.join().unwrap(), direct.1.join().unwrap());
+    let pause = Duration::from_millis(30);
+    let proxied = (download(edge.http, pause), upload(edge.http, pause));
+    let mut flips = 0;
+    while !(proxied.0.is_finished() && proxied.1.is_finished()) {
+        let color = ["green", "blue"][flips % 2];
+        assert!(edge.cutover(&["flip", "web", color, "--force"]).status.success());
+        assert!(get(edge.http, "/").unwrap().contains(color));
+        flips += 1;
+    }
+    assert!(flips > 2, "{flips} flips");
+    assert!(proxied.0.join().unwrap() == direct.0, "the download is another one");
+    assert_eq!(proxied.1.join().unwrap(), direct.1);
+    edge.is_well();
+}
+
+#[test]
+fn the_demo_loses_nothing() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_cutover"));
+    let output = demo.args(["demo", "--seconds", "3", "--json"]).output().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    for (pointer, expected) in [("/failed", 0), ("/posts/lost", 0), ("/posts/doubled", 0)] {
+        assert_eq!(report.pointer(pointer).unwrap(), expected, "{report}");
+    }
+    assert!(report["flips"].as_u64().unwrap() > 2, "{report}");
+}
+
+#[test]
+fn a_full_disk_fails_flips_and_no_request_and_forgets_nothing() {
+    let mounts = Command::new("unshare").args(["--mount", "true"]).status();
+    if !mounts.is_ok_and(|status| status.success()) {
+        // Past the harness, which shows nothing of a test that passes.
+        std::io::stderr().write_all(b"NOT TESTED on a full disk: no leave to mount one\n").unwrap();
+        assert!(std::env::var_os("CUTOVER_REQUIRE_DOCKER").is_none(), "no leave to mount a disk");
+        return;
+    }
+    let config = config(&Arc::new(AtomicBool::new(true)), "");
+    // A disk of its own, which only the edge sees.
+    let disk = "state=$(dirname $(dirname \"$4\"))/state; mkdir \"$state\" && \
+                mount -t tmpfs -o size=64k none \"$state\" && exec \"$@\"";
+    let script = format!("exec unshare --mount /bin/sh -c '{disk}' sh \"$@\"");
+    let edge = Edge::start_as(&config, &script);
+    let load = Load::start(edge.http);
+    let both_up = || {
+        let status = edge.cutover(&["status", "--json"]);
+        String::from_utf8_lossy(&status.stdout).matches("\"up\":true").count() == 2
+    };
+    wait("both are up", both_up);
+    assert!(edge.cutover(&["flip", "web", "green"]).status.success());
+    let state = format!("/proc/{}/root{}/state", edge.supervisor.id(), edge.root());
+    let filler = Path::new(&state).join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[b'x'; 1024]).is_ok() {}
+    let flip = edge.cutover(&["flip", "web", "blue", "--json"]);
+    let said = String::from_utf8_lossy(&flip.stdout).into_owned();
+    assert!(said.contains("state_unwritable"), "{said}{}", String::from_utf8_lossy(&flip.stderr));
+    assert!(get(edge.http, "/").unwrap().ends_with("green"));
+    // What was known before is still known to the next controller.
+    let controller = edge.child("controller").unwrap();
+    let kill = Command::new("kill").args(["-9", &controller.to_string()]).status();
+    assert!(kill.unwrap().success());
+    wait("the next controller answers", || {
+        edge.child("controller").is_some_and(|next| next != controller) && both_up()
+    });
+    assert!(get(edge.http, "/").unwrap().ends_with("green"));
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    let flip = edge.cutover(&["flip", "web", "blue"]);
+    assert!(flip.status.success(), "{}", String::from_utf8_lossy(&flip.stderr));
+    assert!(get(edge.http, "/").unwrap().ends_with("blue"));
+    load.stop_without_failure();
+    edge.is_well();
+}
+
 #[test]
 fn a_drain_that_never_ends_ends_at_its_deadline_and_is_counted() {
     let edge = edge("drain = { timeout = \"500ms\", streams = \"500ms\" }");
@@ -306,6 +449,90 @@ fn a_drain_that_never_ends_ends_at_its_deadline_and_is_counted() {
     });
     load.stop_without_failure();
     edge.is_well();
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ends_nothing_early_and_keeps_nothing_waiting() {
+    let clock = WallClock::new();
+    let release = Arc::new(AtomicBool::new(false));
+    let app = |name: &'static str| {
+        let released = Arc::clone(&release);
+        upstream(move |head| {
+            while head.contains(" /slow ") && !released.load(Ordering::Relaxed) {
+                thread::park_timeout(Duration::from_millis(10));
+            }
+            ok(name)
+        })
+    };
+    let (blue, green) = (app("blue"), app("green"));
+    let config = format!(
+        "[listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n\
+         [access_log]\noutput = \"{{root}}/access.log\"\n[docker]\nenable = false\n\
+         [limits]\nheader_timeout = \"1m\"\nbody_idle_timeout = \"1s\"\n\
+         [services.web]\nblue = [\"{blue}\"]\ngreen = [\"{green}\"]\n\
+         probe = {{ path = \"/health\", interval = \"50ms\", rise = 2, fall = 3 }}\n\
+         timeouts = {{ response_header = \"1m\" }}\ndrain = {{ timeout = \"1m\" }}\n"
+    );
+    let edge = Edge::start_as(&config, &clock.script());
+    let load = Load::start(edge.http);
+    let open = |bytes: &str| {
+        let mut stream = connect(edge.http);
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream
+    };
+    // What has a deadline that is far away: a head, an answer, a drain, a pause, an idle connection.
+    let mut head = open("GET / HTTP/1.1\r\nhost: edge.test\r\n");
+    let slow = open("GET /slow HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n");
+    let mut idle = open("");
+    wait("it is in flight", || {
+        let name = "cutover_requests_in_flight{service=\"web\",color=\"blue\"}";
+        edge.metric(name).is_some_and(|count| count >= 1.0)
+    });
+    assert!(edge.cutover(&["flip", "web", "green"]).status.success());
+    let jumps = [3600, -3600, 86_400, -86_400, 0];
+    for jump in jumps {
+        clock.shift(jump);
+        load.passes(20);
+        // And one that is near: it comes, whichever way the clock went.
+        let stalled = open("POST /slow HTTP/1.1\r\nhost: edge.test\r\ncontent-length: 9\r\n\r\n");
+        assert!(rest(&stalled).contains("x-cutover-reason: body_timeout\r\n"));
+        let status = edge.cutover(&["status", "--json"]).stdout;
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+        let drain = &status["services"][0]["draining"][0];
+        assert_eq!(drain["requests"], 1, "{status}");
+        let left = drain["deadline_ms"].as_u64().unwrap();
+        assert!((1..60_000).contains(&left), "{left}");
+    }
+    load.stop_without_failure();
+    assert!(edge.cutover(&["pause", "web", "--max-pause", "1m"]).status.success());
+    let held = open("GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n");
+    wait("it is held", || edge.metric("cutover_waiting_requests") == Some(1.0));
+    clock.shift(3600);
+    assert!(edge.cutover(&["resume", "web"]).status.success());
+    assert!(rest(&held).ends_with("green"));
+    head.write_all(b"connection: close\r\n\r\n").unwrap();
+    assert!(rest(&head).ends_with("green"));
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(rest(&idle).ends_with("green"));
+    release.store(true, Ordering::Relaxed);
+    assert!(rest(&slow).ends_with("blue"));
+    assert_eq!(edge.line("endpoint down"), None);
+    let drained = || edge.metric("cutover_drain_seconds_sum{service=\"web\"}");
+    wait("the drain is over", || drained().is_some_and(|seconds| seconds > 0.0));
+    assert!(drained().unwrap() < 60.0);
+    edge.is_well();
+
+    // All three processes took part, and no duration shows it.
+    let log = fs::read_to_string(edge.directory.path().join("access.log")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        let took = line["duration_ms"].as_f64().unwrap();
+        assert!((0.0..60_000.0).contains(&took), "{line}");
+    }
+    let day = |line: &serde_json::Value| line["time"].as_str().unwrap()[..10].to_owned();
+    let days: BTreeSet<String> = lines.iter().map(day).collect();
+    assert!(days.len() >= 3, "yesterday, today and tomorrow: {days:?}");
 }
 
 #[test]

@@ -4,12 +4,12 @@
 mod edge;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use edge::{Edge, PATIENCE, connect, get, ok, rest, talk, upstream, wait};
+use edge::{Edge, PATIENCE, connect, cpu_ticks, get, ok, rest, talk, upstream, wait};
 
 /// An upstream that never answers `/hang`.
 fn app() -> SocketAddr {
@@ -102,8 +102,61 @@ fn the_patience_with_slow_clients_is_limited_by_the_file() {
     drop(drip);
     dripper.join().unwrap();
     assert_eq!(rest(&idle), "");
-    wait("who does not read is cut", || edge.metric("cutover_requests_in_flight") == Some(0.0));
+    wait("who does not read is cut", || edge.metric("cutover_connections") == Some(0.0));
     assert!(rest(&unread).len() < 50_000_000);
+    edge.is_well();
+}
+
+/// Heads and bodies that drip, and readers that take a little now and then: none is ever idle.
+#[test]
+fn a_crowd_of_slow_clients_is_shed_while_a_clean_one_is_served() {
+    let edge = edge(
+        "header_timeout = \"2s\"\nbody_idle_timeout = \"2s\"\nwrite_idle_timeout = \"2s\"\n\
+         min_body_rate = \"1KiB\"\nmin_write_rate = \"100MiB\"",
+        "",
+    );
+    let requests = [
+        "GET / HTTP/1.1\r\nhost: edge.test\r\nx-slow: ",
+        "POST /hang HTTP/1.1\r\nhost: edge.test\r\ncontent-length: 1000000\r\n\r\n",
+        "GET /large HTTP/1.1\r\nhost: edge.test\r\n\r\n",
+    ];
+    // Large answers are few: the upstream makes each of them whole.
+    let counts = [300, 300, 6];
+    let mut crowd: Vec<(usize, TcpStream)> = Vec::new();
+    for (kind, count) in counts.into_iter().enumerate() {
+        for _ in 0..count {
+            let mut slow = connect(edge.http);
+            slow.write_all(requests[kind].as_bytes()).unwrap();
+            slow.set_nonblocking(true).unwrap();
+            crowd.push((kind, slow));
+        }
+    }
+    let (mut taken, begun) = (vec![0; 100_000], Instant::now());
+    while !crowd.is_empty() {
+        crowd.retain_mut(|(kind, slow)| {
+            let went_on = match kind {
+                2 => slow.read(&mut taken),
+                _ => slow.write(b"x"),
+            };
+            match went_on {
+                Ok(0) => false,
+                Ok(_) => true,
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            }
+        });
+        get(edge.http, "/").unwrap();
+        thread::park_timeout(Duration::from_millis(100));
+        assert!(begun.elapsed() < PATIENCE, "{} slow clients are still there", crowd.len());
+    }
+    wait("nobody stays", || edge.metric("cutover_connections") == Some(0.0));
+    let late = edge.metric("cutover_rejected_requests_total{reason=\"header_timeout\"}");
+    assert_eq!(late, Some(300.0));
+    let (proxy, since) = (edge.child("proxy").unwrap(), Instant::now());
+    let before = cpu_ticks(proxy);
+    thread::park_timeout(Duration::from_secs(1));
+    let ticks = cpu_ticks(proxy) - before;
+    // A tick is 10 ms.
+    assert!(u128::from(ticks) * 10 < since.elapsed().as_millis() / 10, "{ticks} ticks");
     edge.is_well();
 }
 

@@ -4,15 +4,15 @@
 //! Needs a Docker engine; where that or a Compose is missing it says so loudly, and
 //! `CUTOVER_REQUIRE_DOCKER=1` makes that a failure.
 
-#![expect(
+#![allow(
     clippy::disallowed_methods,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "blocking test code; a panic is how a test fails"
 )]
 
 #[path = "docker/harness.rs"]
-#[allow(dead_code, reason = "shared with the tests of rollouts")]
 mod harness;
 
 use std::process::{Command, Stdio};

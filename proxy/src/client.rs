@@ -11,10 +11,11 @@ use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body::Body;
 
+use crate::delivery::Delivery;
 use crate::forwarded::{Peer, Scheme};
 use crate::reject::Rejection;
 use crate::table::{Limits, Policy};
-use crate::timer::TICK;
+use crate::timer::{TICK, span};
 use crate::tunnel::Tunnel;
 use crate::validate::Hidden;
 use crate::view::{Hold, Lease};
@@ -29,8 +30,7 @@ pub(crate) struct Client {
     phase: Cell<Phase>,
     /// The tick at which the phase began, where that has a deadline.
     since: Cell<u64>,
-    /// The tick since which the client has taken nothing of what waits for it.
-    blocked: Cell<Option<u64>>,
+    delivery: Delivery,
     /// The tick at which the client half-closed during a request.
     half_closed: Cell<Option<u64>>,
     requests: Cell<u64>,
@@ -111,7 +111,7 @@ impl Client {
             policy: RefCell::new(policy),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(since),
-            blocked: Cell::default(),
+            delivery: Delivery::default(),
             half_closed: Cell::default(),
             requests: Cell::default(),
             version: Cell::new(Version::HTTP_11),
@@ -239,8 +239,8 @@ impl Client {
     /// The socket has taken all that hyper had.
     pub(crate) fn flushed(&self) {
         self.mid_write.set(false);
-        self.blocked.set(None);
         if self.phase.get() == Phase::Flushing {
+            self.delivery.end();
             self.enter(Phase::Idle);
         }
     }
@@ -265,9 +265,9 @@ impl Client {
     }
 
     /// The socket took some bytes, all that there were or not.
-    pub(crate) fn wrote(&self, all: bool) {
+    pub(crate) fn wrote(&self, bytes: usize, all: bool) {
         self.mid_write.set(!all);
-        self.blocked.set(None);
+        self.delivery.take(self.worker.timers.now(), bytes, &self.policy.borrow().limits);
         if self.half_closed.get().is_some() {
             self.half_closed.set(Some(self.worker.timers.now()));
         }
@@ -276,9 +276,7 @@ impl Client {
     /// The socket takes nothing.
     pub(crate) fn write_blocked(&self) {
         self.mid_write.set(true);
-        if self.blocked.get().is_none() {
-            self.blocked.set(Some(self.worker.timers.now()));
-        }
+        self.delivery.block(self.worker.timers.now());
     }
 
     /// The client will send no more.
@@ -329,12 +327,13 @@ impl Client {
     pub(crate) fn wait(&self) -> Wait {
         let policy = self.policy.borrow();
         let limits = &policy.limits;
-        if let Some(since) = self.blocked.get() {
+        if self.delivery.is_blocked() {
             // While the client takes nothing, hyper does not ask the body, which would know.
             if self.hold.borrow().is_hung_up() {
                 return Wait::Over(Cut::Drained);
             }
-            return self.until(since, limits.write_idle_timeout, Cut::WriteTimeout);
+            let left = self.delivery.left(self.worker.timers.now(), limits);
+            return left.map_or(Wait::Over(Cut::WriteTimeout), Wait::AtMost);
         }
         if let Some(since) = self.half_closed.get() {
             return self.until(since, HALF_CLOSE_GRACE, Cut::Gone);
@@ -363,9 +362,9 @@ impl Client {
     }
 
     fn until(&self, since: u64, limit: Duration, cut: Cut) -> Wait {
-        let ticks = u32::try_from(self.worker.timers.now().saturating_sub(since));
+        let ticks = self.worker.timers.now().saturating_sub(since);
         // The first tick was partly over when it was noted, hence "more than".
-        match limit.checked_sub(TICK * ticks.unwrap_or(u32::MAX >> 4)) {
+        match limit.checked_sub(span(ticks)) {
             Some(left) => Wait::AtMost(left),
             None => Wait::Over(cut),
         }

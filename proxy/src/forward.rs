@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode, response};
 use http_body::Body;
 
 use crate::balance::Traits;
+use crate::connect::{Connected, NotConnected, connect};
 use crate::error::Reason;
 use crate::headers::Outgoing;
 use crate::hold::Seeker;
@@ -89,9 +90,16 @@ impl Forward<'_> {
                     .map_err(|reason| Refusal { reason, lease: None })?,
             };
             self.record.attempt(&lease);
-            let connection = match self.connect(&lease, fresh_only).await {
-                Ok(connection) => connection,
-                Err(error) => {
+            let Connected { connection, trial } = match connect(self.worker, &lease, fresh_only)
+                .await
+            {
+                Ok(connected) => connected,
+                Err(NotConnected::Retired) => {
+                    service.slot.retries.count(Retry::Stale);
+                    resends.note_down();
+                    continue;
+                }
+                Err(NotConnected::Failed(error)) => {
                     self.record.failed(&lease, error);
                     lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
                     last = match error {
@@ -111,6 +119,9 @@ impl Forward<'_> {
             }
             let failure = match self.attempt(&lease, connection, &mut body, interim).await {
                 Ok(kind) => {
+                    if let Some(trial) = trial {
+                        trial.pass();
+                    }
                     lease.endpoint.endpoint.note_success();
                     return Ok(Answer { lease, kind });
                 }
@@ -136,28 +147,6 @@ impl Forward<'_> {
                 fresh_only = true;
                 tried.pop();
             }
-        }
-    }
-
-    /// An idle connection of this worker, or a new one.
-    async fn connect(
-        &self,
-        lease: &Lease,
-        fresh_only: bool,
-    ) -> Result<Box<Connection>, UpstreamError> {
-        let timers = &self.worker.timers;
-        if !fresh_only && let Some(idle) = lease.take_idle(timers.now()) {
-            return Ok(idle);
-        }
-        let endpoint = &lease.endpoint.endpoint;
-        let limit = lease.service.settings.timeouts.connect;
-        match timers.timeout(limit, Connection::connect(endpoint.address)).await {
-            Some(Ok(connection)) => Ok(connection),
-            Some(Err(error)) => {
-                tracing::debug!(endpoint = %endpoint.id, %error, "connect");
-                Err(UpstreamError::ConnectFailed)
-            }
-            None => Err(UpstreamError::ConnectTimeout),
         }
     }
 

@@ -86,7 +86,7 @@ impl<S: Socket> Downstream<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     interim.drain(..written);
-                    self.client.wrote(interim.is_empty());
+                    self.client.wrote(written, interim.is_empty());
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
@@ -118,7 +118,7 @@ impl<S: Socket> Downstream<S> {
 
     fn note(&self, written: Poll<io::Result<usize>>, of: usize) -> Poll<io::Result<usize>> {
         match written {
-            Poll::Ready(Ok(written)) => self.client.wrote(written == of),
+            Poll::Ready(Ok(written)) => self.client.wrote(written, written == of),
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.client.write_blocked(),
         }

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::Client;
@@ -17,6 +18,13 @@ use crate::limits::Permit;
 use crate::reject::Rejection;
 use crate::timer::TICK;
 use crate::worker::{Phase, Worker};
+
+/// What every connection of a listening socket inherits; before the first of them is to be served.
+pub(crate) fn prepare(socket: &StdListener) {
+    if let Err(error) = SockRef::from(socket).set_tcp_notsent_lowat(MAX_UNSENT_BYTES) {
+        tracing::warn!(%error, "slow readers will hold more of the kernel's memory");
+    }
+}
 
 /// Accepts the connections of one listening socket, from the first table until the worker drains.
 ///
@@ -142,7 +150,7 @@ impl Accepting {
         self.worker.slot.rejections.count(Rejection::ConnectionLimit);
         conn::discard(&socket);
         conn::turn_away(&socket, Rejection::ConnectionLimit);
-        if socket2::SockRef::from(&socket).shutdown(Shutdown::Write).is_err() {
+        if SockRef::from(&socket).shutdown(Shutdown::Write).is_err() {
             return;
         }
         if self.leaving.len() >= MAX_LEAVING {
@@ -207,6 +215,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::PermissionDenied
     )
 }
+
+/// What the kernel takes of an answer beyond what is under way to the client. Without a bound that is
+/// megabytes for each slow reader, and a thousand of them take all memory that TCP has. It also
+/// sets how soon a slow reader is seen to have read something: after half of it.
+const MAX_UNSENT_BYTES: u32 = 64 << 10;
 
 /// One second.
 const QUIET_TICKS: u64 = 10;

@@ -83,6 +83,7 @@ impl Proxy {
         let mut shares: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
         for listener in settings.listeners {
             for (share, socket) in shares.iter_mut().zip(listener.sockets) {
+                listener::prepare(&socket);
                 share.push(socket);
             }
         }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use crate::client::{Client, RequestEnd};
 use crate::error::Reason;
-use crate::timer::{Sleep, TICK};
+use crate::timer::{Sleep, TICK, span};
 
 /// The body of a client's request. Trailers are dropped: no application of ours may take one for a
 /// field of the head (RFC 9110 §6.5.1).
@@ -187,10 +187,6 @@ impl<B> Drop for RequestBody<B> {
             self.client.note_body(RequestEnd::Abandoned);
         }
     }
-}
-
-fn span(ticks: u64) -> Duration {
-    TICK * u32::try_from(ticks).unwrap_or(u32::MAX >> 4)
 }
 
 /// How often the rate of a body that keeps us waiting is looked at.

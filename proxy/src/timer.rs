@@ -13,6 +13,11 @@ use std::time::Duration;
 /// The resolution of every deadline of a worker.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// How long so many ticks are.
+pub(crate) fn span(ticks: u64) -> Duration {
+    TICK * u32::try_from(ticks).unwrap_or(u32::MAX >> 4)
+}
+
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {

@@ -9,6 +9,7 @@ use crate::pool::{Endpoint, InFlight, Pool};
 use crate::route::Route;
 use crate::stats::{ColorSlot, Counter, ServiceCounters, ServiceSlot, Work};
 use crate::table::ServiceName;
+use crate::trial::Trials;
 use crate::upstream::Connection;
 
 /// One worker's view of one table.
@@ -195,6 +196,7 @@ impl LocalPool {
 #[derive(Debug)]
 pub(crate) struct LocalEndpoint {
     pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) trials: Rc<Trials>,
     load: Arc<Counter>,
     idle: RefCell<Vec<Idle>>,
     retired: Cell<bool>,
@@ -210,10 +212,16 @@ impl LocalEndpoint {
     fn new(endpoint: &Arc<Endpoint>, worker: usize) -> Self {
         Self {
             endpoint: Arc::clone(endpoint),
+            trials: Rc::default(),
             load: endpoint.load(worker),
             idle: RefCell::default(),
             retired: Cell::new(false),
         }
+    }
+
+    /// Whether the live table does not name this endpoint any more.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     /// No table names this endpoint any more: its idle connections close now, those in use when
@@ -293,6 +301,7 @@ impl Lease {
         let mut idle = self.endpoint.idle.borrow_mut();
         if !self.endpoint.retired.get() && idle.len() < MAX_IDLE {
             idle.push(Idle { connection, since: now });
+            self.endpoint.trials.wake();
         }
     }
 }

@@ -16,8 +16,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, SockRef, Socket, Type};
+
 use common::{DEADLINE, Edge, Response, Then, Upstream, eventually, ok};
-use socket2::SockRef;
 
 /// All that comes until the connection is closed; a reset ends it too.
 fn read_all(stream: &mut TcpStream) -> (String, std::io::Result<()>) {
@@ -271,6 +272,66 @@ fn a_client_that_does_not_read_is_cut_in_bounded_time() {
     eventually("it is cut", || open_connections(&edge) == 0);
     let mut rest = Vec::new();
     assert!(client.stream.read_to_end(&mut rest).is_err(), "a reset: nobody takes it for whole");
+}
+
+/// Behind the client stand our buffers, the kernel's on both sides of us, and the upstream's.
+#[test]
+fn who_does_not_read_holds_little_of_our_memory_and_of_the_kernels() {
+    let (tell, told) = mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let upstream = Upstream::scripted(move |_| {
+        let tell = tell.lock().unwrap().clone();
+        Then::Take(Box::new(move |stream| {
+            SockRef::from(&*stream).set_send_buffer_size(16 << 10).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n").unwrap();
+            // Nobody takes anything any more for as long as this.
+            stream.set_write_timeout(Some(Duration::from_millis(700))).unwrap();
+            let mut sent = 0;
+            while let Ok(more @ 1..) = stream.write(&[b'x'; 4096]) {
+                sent += more;
+            }
+            tell.send(sent).unwrap();
+        }))
+    });
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&edge.address.into()).unwrap();
+    let mut client = TcpStream::from(socket);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").unwrap();
+    let sent = told.recv_timeout(DEADLINE).expect("the upstream is told to wait");
+    assert!((1..2 << 20).contains(&sent), "{sent} bytes are on their way to who does not read");
+}
+
+#[test]
+fn who_reads_now_and_then_but_next_to_nothing_is_cut_and_who_reads_slowly_is_not() {
+    let upstream = Upstream::scripted(|_| {
+        let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n".to_vec();
+        answer.resize(50_000_000, b'x');
+        Then::Close(answer)
+    });
+    let mut edge = Edge::in_front_of(&[upstream.address]);
+    // Well above the longest pause below: nobody is ever idle for so long.
+    edge.spec.policy.limits.write_idle_timeout = Duration::from_secs(2);
+    let cut = |edge: &Edge, pieces: usize| {
+        let mut client = connect(edge);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").unwrap();
+        for _ in 0..pieces {
+            let mut taken = vec![0; 150_000];
+            if client.read_exact(&mut taken).is_err() {
+                return true;
+            }
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        false
+    };
+    edge.spec.policy.limits.min_write_rate = 1 << 30;
+    edge.apply();
+    assert!(cut(&edge, 150), "some 1.5 MB a second is too little here");
+    eventually("nobody stays", || open_connections(&edge) == 0);
+    edge.spec.policy.limits.min_write_rate = 10_000;
+    edge.apply();
+    assert!(!cut(&edge, 30), "and enough here, for longer than the timeout");
 }
 
 #[test]

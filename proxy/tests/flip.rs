@@ -4,6 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use common::{Edge, Then, Upstream, eventually, ok};
 use cutover_proxy::table::{Color, Hangup};
+use socket2::{Domain, Socket, Type};
 
 #[test]
 fn no_request_fails_and_none_goes_astray_over_two_hundred_flips() {
@@ -55,6 +57,69 @@ fn no_request_fails_and_none_goes_astray_over_two_hundred_flips() {
         client.join().unwrap();
     }
     eventually("every retired pool has drained", || edge.snapshot().pools.len() == 1);
+}
+
+/// Everybody wants a new connection at once, from an app whose listen queue holds a few.
+#[test]
+fn a_flip_under_load_to_an_app_with_a_short_listen_queue_fails_no_request() {
+    let queue = |length| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(length).unwrap();
+        TcpListener::from(socket)
+    };
+    let [blue, green] =
+        ["blue", "green"].map(|color| Upstream::on(queue(4), move |_| Then::Answer(ok(color))));
+    let mut edge = Edge::in_front_of(&[blue.address]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..64)
+        .map(|_| {
+            let (stop, mut client) = (Arc::clone(&stop), edge.connect());
+            thread::spawn(move || {
+                let mut answers = Vec::new();
+                while !stop.load(Ordering::Relaxed) || answers.len() < 20 {
+                    let answer = client.get("/");
+                    assert_eq!(answer.status, 200, "{answer:?}");
+                    answers.push(answer.text());
+                }
+                answers
+            })
+        })
+        .collect();
+    let all_served = |upstream: &Upstream| {
+        let goal = upstream.requests() + 1000;
+        eventually("the load goes on", || upstream.requests() > goal);
+    };
+    all_served(&blue);
+    edge.serve(Color::Green, &[green.address]);
+    all_served(&green);
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        let answers = client.join().unwrap();
+        assert!(answers.is_sorted(), "blue, and from then on green");
+    }
+    assert_eq!(edge.snapshot().panics, 0);
+}
+
+/// Connections are opened as the app answers; one that answers late is to get all the same.
+#[test]
+fn an_app_that_answers_nothing_yet_gets_every_request_all_the_same() {
+    let go = Arc::new(AtomicBool::new(false));
+    let released = Arc::clone(&go);
+    let upstream = Upstream::scripted(move |_| {
+        eventually("all are there", || released.load(Ordering::SeqCst));
+        Then::Answer(ok("hi"))
+    });
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let mut clients: Vec<_> = (0..30).map(|_| edge.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    eventually("every request is with the app", || upstream.requests() == 30);
+    go.store(true, Ordering::SeqCst);
+    for client in &mut clients {
+        assert_eq!(client.response().unwrap().text(), "hi");
+    }
 }
 
 #[test]
@@ -106,6 +171,24 @@ fn idle_connections_to_the_old_pool_close_at_once() {
     assert_eq!(edge.get("/").text(), "blue");
     edge.serve(Color::Green, &[green.address]);
     eventually("blue's idle connection is closed", || closed.load(Ordering::SeqCst));
+}
+
+/// The engine gives an address to the next container as soon as it is free.
+#[test]
+fn a_connection_to_one_container_is_never_used_for_another_at_its_address() {
+    let upstream = Upstream::saying("hi");
+    let mut edge = Edge::in_front_of(&[upstream.address]);
+    let connections = || upstream.connections.load(Ordering::SeqCst);
+    for number in 1..=5 {
+        edge.service().pools[0].endpoints[0].id = format!("container-{number}").as_str().into();
+        edge.apply();
+        let before = connections();
+        for _ in 0..20 {
+            assert_eq!(edge.get("/").text(), "hi");
+        }
+        // One for each worker that had some of the requests, and none that was open before.
+        assert!((1..=2).contains(&(connections() - before)), "container {number}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! When a request is sent again, and when it must not be.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Client, DEADLINE, Edge, Then, Upstream, dead_address, eventually, ok};
-use cutover_proxy::table::{Balance, HashKey};
+use cutover_proxy::table::{Balance, Color, HashKey};
 use socket2::{Domain, Socket, Type};
 
 #[test]
@@ -358,4 +358,37 @@ fn without_load_the_load_balances_take_turns_by_weight() {
         let (light, heavy) = (after[0] - before[0], after[1] - before[1]);
         assert!(light > 40 && heavy > 2 * light, "1 to 3: {light} to {heavy}");
     }
+}
+
+#[test]
+fn a_request_that_waits_for_a_connection_to_an_endpoint_that_leaves_goes_to_the_next() {
+    // Its queue is full, so that the kernel drops what knocks, and knocks again a second later.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let former = TcpListener::from(socket);
+    let address = former.local_addr().unwrap();
+    let full = TcpStream::connect(address).unwrap();
+    let mut edge = Edge::in_front_of(&[address]);
+    let mut client = edge.connect();
+    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    eventually("it is on its way", || edge.snapshot().pools[0].requests == 1);
+    let next = Upstream::saying("next");
+    edge.serve(Color::Blue, &[next.address]);
+    assert_eq!(client.response().unwrap().text(), "next");
+    // Whoever has the address now hears nothing of it.
+    drop(full);
+    former.set_nonblocking(true).unwrap();
+    eventually("everyone who knocked has been heard", || match former.accept() {
+        Ok((mut stream, _)) => {
+            let mut bytes = Vec::new();
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            stream.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, b"");
+            false
+        }
+        Err(_) => true,
+    });
+    assert_eq!(edge.snapshot().services[0].retries.get("stale"), Some(&1));
 }

@@ -33,7 +33,10 @@ fn write(page: &mut String, status: &Status, rates: &Rates) -> fmt::Result {
         writeln!(page, "<p class=bad>Changed, needs a restart: {}</p>", Text(&keys))?;
     }
     if let Some(error) = &status.journal_error {
-        writeln!(page, "<p class=bad>The journal cannot be written: {}</p>", Text(error))?;
+        writeln!(page, "<p class=bad>Deploys are refused: {}</p>", Text(error))?;
+    }
+    if let Some(error) = &status.docker_error {
+        writeln!(page, "<p class=bad>Docker does not answer: {}</p>", Text(error))?;
     }
     if status.services.is_empty() {
         page.push_str("<p>No service is configured yet.</p>\n");

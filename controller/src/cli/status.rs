@@ -103,6 +103,7 @@ struct Status {
     services: Vec<Service>,
     left_out: Vec<LeftOut>,
     journal_error: Option<String>,
+    docker_error: Option<String>,
     proxy: Option<Proxy>,
 }
 
@@ -246,9 +247,11 @@ fn problems(status: &Status) -> Vec<String> {
         problems.push(format!("needs a restart: {}", status.config.restart_needed.join(", ")));
     }
     problems.extend(status.config.warnings.iter().cloned());
-    problems.extend(
-        status.journal_error.iter().map(|error| format!("the journal cannot be written: {error}")),
-    );
+    problems
+        .extend(status.journal_error.iter().map(|error| format!("{error}; deploys are refused")));
+    problems.extend(status.docker_error.iter().map(|error| {
+        format!("Docker does not answer, what served serves on, deploys are refused: {error}")
+    }));
     problems.extend(status.services.iter().filter_map(Service::failed));
     problems
 }

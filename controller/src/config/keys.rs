@@ -101,6 +101,7 @@ fn limits(section: &mut Section<'_>, limits: &mut Limits) {
     section.value("body_idle_timeout", &mut limits.body_idle_timeout, values::some_time);
     section.value("write_idle_timeout", &mut limits.write_idle_timeout, values::some_time);
     section.value("min_body_rate", &mut limits.min_body_rate, values::size);
+    section.value("min_write_rate", &mut limits.min_write_rate, values::size);
     // The codec's smallest read buffer is 8 KiB.
     let header_bytes = values::size_within(8 << 10..=16 << 20);
     section.value("max_header_bytes", &mut limits.max_header_bytes, header_bytes);

@@ -24,6 +24,10 @@ pub(crate) struct Changes {
 pub(crate) enum Change {
     /// Something about this container is not as it was: look at it.
     Container(ContainerId),
+    /// It has left this network, and its address there may be another's at once.
+    Disconnected(ContainerId, String),
+    /// Its process has ended, and so has its hold on its addresses.
+    Ended(ContainerId),
     /// Something may have been missed: look at all of them.
     Everything,
     /// The engine does not answer. What was known may still be so.
@@ -170,8 +174,10 @@ fn read(event: EventMessage) -> Option<Change> {
             Some(Change::Signal(id, signal?))
         }
         "start" => Some(Change::Started(id)),
-        "connect" | "create" | "destroy" | "die" | "disconnect" | "health_status" | "pause"
-        | "rename" | "stop" | "unpause" | "update" => Some(Change::Container(id)),
+        "die" => Some(Change::Ended(id)),
+        "disconnect" => Some(Change::Disconnected(id, attributes.get("name")?.clone())),
+        "connect" | "create" | "destroy" | "health_status" | "pause" | "rename" | "stop"
+        | "unpause" | "update" => Some(Change::Container(id)),
         _ => None,
     }
 }

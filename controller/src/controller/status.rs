@@ -27,6 +27,7 @@ impl Controller {
             config: world.config_status.clone(),
             proxy,
             journal_error: world.journal_error.clone(),
+            docker_error: world.docker_error.clone(),
             services: world.services().map(|(name, _)| service(world, name)).collect(),
             left_out: world.discovery.left_out.clone(),
         })

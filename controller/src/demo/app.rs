@@ -55,6 +55,8 @@ pub(crate) enum Fault {
     ExitLater,
     /// Accepts connections and never answers.
     Hang,
+    /// `/leak` is answered without an end, and keeps what it has sent in memory.
+    Leak,
     /// `/health` is 503 for ever.
     NeverReady,
     /// Listens only after five seconds.
@@ -76,20 +78,23 @@ const MAX_POSTS: usize = 1 << 24;
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 pub(super) async fn run(arguments: AppArguments) -> anyhow::Result<ExitCode> {
+    // First of all: a container's first process does not hear a signal that it has no handler for, and
+    // whoever stops it just then waits for its whole grace.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut address = arguments.listen;
     match arguments.fault {
         Some(Fault::Exit) => anyhow::bail!("this release ends at once, as it was told to"),
         Some(Fault::SlowStart) => tokio::time::sleep(Duration::from_secs(5)).await,
         Some(Fault::WrongPort) => address.set_port(address.port().wrapping_add(1)),
-        Some(Fault::Errors | Fault::ExitLater | Fault::Hang | Fault::NeverReady) | None => {}
+        Some(Fault::Errors | Fault::ExitLater | Fault::Hang | Fault::Leak | Fault::NeverReady)
+        | None => {}
     }
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("binding {address}"))?;
     // The demo reads the port from this line.
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let told_to_end = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -215,6 +220,7 @@ impl App {
                 self.upload(request, number).await
             }
             ("/download", _) => download(request.uri().query()),
+            ("/leak", Some(Fault::Leak)) => leak(),
             ("/posts", _) => {
                 let posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
                 text(StatusCode::OK, &format!("{posts:?}"))
@@ -281,6 +287,17 @@ fn download(query: Option<&str>) -> Response<Body> {
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     response
+}
+
+/// Four megabytes every few milliseconds, all of them kept: the kernel ends this in the middle.
+fn leak() -> Response<Body> {
+    let chunks = stream::unfold(Vec::new(), |mut kept| async move {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Written to, or it would be no memory.
+        kept.push(PATTERN.repeat(64));
+        Some((Ok(Frame::data(Bytes::from_static(&PATTERN))), kept))
+    });
+    Response::new(StreamBody::new(chunks).boxed_unsync())
 }
 
 /// The bytes of downloads: a prime number of different ones, so that a lost or doubled chunk shows.

@@ -208,7 +208,13 @@ impl Survey {
                 Ok(_) => {
                     config.get_or_insert(settings);
                 }
-                Err(reason) => self.leave_out(container, reason),
+                Err(reason) => {
+                    // Where the last one is about to go, requests wait for its like: the route stays.
+                    if known.doomed.contains(&container.id) || container.networks.is_empty() {
+                        config.get_or_insert(settings);
+                    }
+                    self.leave_out(container, reason);
+                }
             }
         }
         if let Some(config) = config {

@@ -14,6 +14,7 @@ use super::steps::edge_label;
 use crate::containers::{Container, State};
 use crate::drained::Drained;
 use crate::labels::Labels;
+use crate::panics::caught;
 
 impl Tools {
     /// Waits for the first look at the containers, and lets the first table go out.
@@ -33,8 +34,20 @@ impl Tools {
         self.controller.containers_known();
     }
 
+    /// Tidies up now and whenever the engine has come back: one that starts also starts what it had
+    /// been told to stop, where the restart policy is `always`.
+    pub(super) async fn keep_tidy(&self) {
+        let mut returns = self.discovery.returns();
+        loop {
+            caught("tidying up", self.tidy()).await;
+            if returns.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Once Docker answers: stops what should not run.
-    pub(super) async fn tidy_after_start(&self) {
+    async fn tidy(&self) {
         let containers = loop {
             match self.discovery.look().await {
                 Ok(containers) => break containers,

@@ -222,7 +222,24 @@ impl Shell {
         let now = self.now();
         let mut actions = self.record.machine.step(now, event);
         self.record.clock = now;
-        if let Err(error) = self.journal().await
+        // What a flip is about to change goes to the disk with the step that asks for it, and is
+        // counted meanwhile: an instant rollback waits for one write.
+        let intent = actions.iter().find_map(|action| self.shares_of(action));
+        let written = match &intent {
+            Some(shares) => {
+                self.tools.controller.intend(shares);
+                let (written, counted) = tokio::join!(self.journal(), self.count());
+                if before.is_before_flip() {
+                    self.at_flip = counted;
+                }
+                if written.is_err() {
+                    self.tools.controller.forget_intent(shares);
+                }
+                written
+            }
+            None => self.journal().await,
+        };
+        if let Err(error) = written
             && self.record.machine.phase().is_before_flip()
         {
             let reason = error.to_string();

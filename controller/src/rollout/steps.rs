@@ -18,6 +18,7 @@ use crate::containers::{ContainerId, DockerError, Image, PullPolicy, PullProgres
 use crate::discovery::survey;
 use crate::drained::Drained;
 use crate::error::Error;
+use crate::journal::ServiceState;
 use crate::labels::{COMPOSE_NUMBER, COMPOSE_PROJECT, INTERNAL_PREFIX};
 use crate::registry::{self, Login, Logins};
 use crate::weights::Weights;
@@ -189,7 +190,7 @@ impl Tools {
         if part.replicas.iter().all(|replica| replica.candidate.is_empty()) {
             return Ok(());
         }
-        let kept = self.controller.remember(&part.service, |state| {
+        let enroll = |state: &mut ServiceState| {
             for id in part.new_ids() {
                 if ours {
                     state.roster.ours.insert(id, part.to);
@@ -204,8 +205,12 @@ impl Tools {
                     state.roster.displaced.remove(id);
                 }
             }
-        });
-        kept.await.map_err(text)
+        };
+        if ours {
+            return self.controller.remember(&part.service, enroll).await.map_err(text);
+        }
+        self.note(&part.service, enroll).await;
+        Ok(())
     }
 
     /// Starts the new containers and shows them to the controller, which begins to probe them.
@@ -255,10 +260,8 @@ impl Tools {
         for id in ids {
             self.containers.stop(id, &Drained::new(rest)).await.map_err(text)?;
         }
-        let parked = self.controller.remember(service, |state| {
-            state.roster.parked.extend(ids.iter().cloned());
-        });
-        parked.await.map_err(text)
+        self.note(service, |state| state.roster.parked.extend(ids.iter().cloned())).await;
+        Ok(())
     }
 
     /// Removes what is not retained, and gives the new containers their lasting names.
@@ -295,10 +298,10 @@ impl Tools {
         for id in part.old.iter().filter(|_| part.labelled) {
             self.settle_name(id).await?;
         }
-        let kept = self.controller.remember(&part.service, |state| {
+        self.note(&part.service, |state| {
             state.roster.displaced.extend(keep.iter().cloned());
-        });
-        kept.await.map_err(text)?;
+        })
+        .await;
         self.discovery.look().await.map_err(text)?;
         Ok(())
     }

@@ -40,6 +40,25 @@ impl Tools {
         })
     }
 
+    /// Refuses where the engine or the disk would not go along, before anything is touched: even the
+    /// warm color that is in the way.
+    pub(super) async fn can_begin(&self) -> Result<(), Error> {
+        self.discovery.look().await?;
+        self.controller.save().await
+    }
+
+    /// Remembers what has been done already. A disk that does not take it is no reason to do it again:
+    /// it holds in memory and goes out with the next write, and a crash finds it in the world.
+    pub(super) async fn note(
+        &self,
+        service: &ServiceName,
+        change: impl FnOnce(&mut crate::journal::ServiceState),
+    ) {
+        if let Err(error) = self.controller.remember(service, change).await {
+            warn!(%service, %error, "done, and not yet in the journal");
+        }
+    }
+
     /// Whether each of these colors has somebody to serve, or serves already.
     pub(super) fn can_serve(&self, colors: &[(ServiceName, Color)]) -> Result<(), String> {
         self.controller.world(|world| {

@@ -76,6 +76,15 @@ impl World {
         self.end_boot();
     }
 
+    /// Whether these shares are what the live table has, and what the journal says.
+    #[must_use]
+    pub fn is_live(&self, shares: &[(ServiceName, Weights)]) -> bool {
+        let live = |(name, weights): &(ServiceName, Weights)| {
+            self.live.get(name) == Some(weights) && self.weights(name) == *weights
+        };
+        self.table.is_some() && shares.iter().all(live)
+    }
+
     /// The start is over once every name has had an answer, or the lack of one.
     pub fn end_boot(&mut self) {
         let resolved = self.host_names().iter().all(|name| self.names.contains_key(name));

@@ -1,15 +1,25 @@
 //! An edge, an engine, and a client that counts what fails.
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+#[path = "engine.rs"]
+mod engine;
+#[path = "load.rs"]
+mod load;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+pub(crate) use self::engine::{Engine, IMAGE, breathe, not_tested};
+pub(crate) use self::load::{Load, begin, fetch, host};
 
 /// A running Cutover with a service of its own on the engine.
 pub(crate) struct Edge {
@@ -17,6 +27,7 @@ pub(crate) struct Edge {
     run: Child,
     address: SocketAddr,
     service: String,
+    pub(crate) engine: Engine,
     /// One test at a time: they share the engine and two processors.
     _turn: MutexGuard<'static, ()>,
 }
@@ -68,27 +79,42 @@ impl Edge {
 
     /// The same, with variables in its environment.
     pub(crate) fn start_with(environment: &[(&str, &Path)]) -> Option<Self> {
+        Self::start_in(Engine::system, None, environment)
+    }
+
+    /// In front of another engine, or with its state on another disk.
+    pub(crate) fn start_on(
+        engine: impl FnOnce() -> Option<Engine>,
+        state: Option<&Path>,
+    ) -> Option<Self> {
+        Self::start_in(engine, state, &[])
+    }
+
+    fn start_in(
+        engine: impl FnOnce() -> Option<Engine>,
+        state: Option<&Path>,
+        environment: &[(&str, &Path)],
+    ) -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        if !engine() {
-            return None;
-        }
-        images();
+        let engine = engine()?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let service = format!("t{}-{number}", std::process::id());
-        docker(&["network", "create", &service]);
+        engine.docker(&["network", "create", &service]);
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
             "[listen]\nhttp = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\ncontrol = \"{dir}/c.sock\"\n\
-             [runtime]\nstate_dir = \"{dir}/state\"\nworkers = 1\n",
-            dir = dir.path().display()
+             [runtime]\nstate_dir = \"{state}\"\nworkers = 1\n[docker]\nsocket = \"{socket}\"\n",
+            dir = dir.path().display(),
+            state = state.map_or_else(|| dir.path().join("state"), Path::to_owned).display(),
+            socket = engine.socket().display(),
         );
         std::fs::write(dir.path().join("cutover.toml"), config).unwrap();
         let run = run(dir.path(), environment);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let edge = Self { dir, run, address, service, _turn: turn };
+        let edge = Self { dir, run, address, service, engine, _turn: turn };
         eventually("the edge answers", || edge.status().is_some());
         Some(edge)
     }
@@ -125,7 +151,10 @@ impl Edge {
             "cutover.probe.path=/health".to_owned(),
             "cutover.probe.interval=200ms".to_owned(),
         ];
-        let mut arguments = vec!["run", "-d", "--network", &self.service, "--name", &name];
+        let mut arguments = vec!["run", "-d", "--name", &name];
+        if !more.contains(&"--network") {
+            arguments.extend(["--network", &self.service]);
+        }
         for label in &labels {
             arguments.extend(["-l", label]);
         }
@@ -136,7 +165,7 @@ impl Edge {
     }
 
     pub(crate) fn docker(&self, arguments: &[&str]) -> String {
-        docker(arguments)
+        self.engine.docker(arguments)
     }
 
     /// Runs a verb of the command line to its end.
@@ -168,20 +197,22 @@ impl Edge {
         let at = dir.path().display();
         let config = format!(
             "[listen]\nhttp = \"127.0.0.1:0\"\nadmin = \"off\"\ncontrol = \"{at}/c.sock\"\n\
-             [runtime]\nstate_dir = \"{at}/state\"\nworkers = 1\n"
+             [runtime]\nstate_dir = \"{at}/state\"\nworkers = 1\n[docker]\nsocket = \"{socket}\"\n",
+            socket = self.engine.socket().display(),
         );
         std::fs::write(dir.path().join("cutover.toml"), config).unwrap();
         let mut other = run(dir.path(), &[]);
         let log = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-        let end = Instant::now() + Duration::from_secs(20);
-        while !log().contains(says) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(20));
+        eventually(says, || log().contains(says));
+        // What it does about it, it would do at once.
+        let before = self.running();
+        let end = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < end {
+            assert_eq!(self.running(), before);
+            breathe();
         }
-        // What it does about it, it does at once.
-        std::thread::sleep(Duration::from_secs(1));
         Command::new("kill").arg(other.id().to_string()).status().unwrap();
         other.wait().unwrap();
-        assert!(log().contains(says), "{}", log());
     }
 
     /// Where its config, its state, its socket and its log lie.
@@ -189,15 +220,24 @@ impl Edge {
         self.dir.path()
     }
 
-    fn status(&self) -> Option<Value> {
+    pub(crate) fn status(&self) -> Option<Value> {
         let said = self.cutover(&["status", "--json"]);
         (said.code == 0).then(|| said.report())
     }
 
-    fn service_status(&self) -> Option<Value> {
+    pub(crate) fn service_status(&self) -> Option<Value> {
         let status = self.status()?;
         let services = status["services"].as_array()?;
         services.iter().find(|s| s["name"] == self.service.as_str()).cloned()
+    }
+
+    /// The color that serves of another service, once it has somebody who does.
+    pub(crate) fn active_of(&self, service: &str) -> Option<String> {
+        let status = self.status()?;
+        let found = status["services"].as_array()?.iter().find(|s| s["name"] == service)?.clone();
+        let active = found["active"].as_str()?.to_owned();
+        let up = found["colors"][&active]["endpoints"].as_array()?.iter().any(|e| e["up"] == true);
+        up.then_some(active)
     }
 
     pub(crate) fn active(&self) -> String {
@@ -218,6 +258,22 @@ impl Edge {
         endpoints.unwrap_or_default().iter().filter(|e| e["up"] == true).count()
     }
 
+    /// How many endpoints of the color that serves are up.
+    pub(crate) fn active_endpoints_up(&self) -> usize {
+        let Some(status) = self.service_status() else { return 0 };
+        self.endpoints_up(status["active"].as_str().unwrap_or_default())
+    }
+
+    /// What status says against the disk.
+    pub(crate) fn journal_error(&self) -> Option<String> {
+        Some(self.status()?["journal_error"].as_str()?.to_owned())
+    }
+
+    /// What status says against the engine.
+    pub(crate) fn docker_error(&self) -> Option<String> {
+        Some(self.status()?["docker_error"].as_str()?.to_owned())
+    }
+
     /// Runs a container of another service, reached under its own host.
     pub(crate) fn other_app(&self, service: &str, color: &str, release: &str) {
         let own = format!("test-of={}", self.service);
@@ -233,7 +289,7 @@ impl Edge {
         let probe = ["-l", "cutover.port=8000", "-l", "cutover.probe.path=/health"];
         arguments.extend(probe);
         arguments.push(&image);
-        docker(&arguments);
+        self.docker(&arguments);
     }
 
     /// Whether a service has both colors up.
@@ -255,7 +311,7 @@ impl Edge {
         let up = endpoints.unwrap_or_default().into_iter().filter(|e| e["up"] == true);
         let image = |endpoint: Value| {
             let name = endpoint["container"].as_str()?.to_owned();
-            let image = try_docker(&["inspect", "-f", "{{.Config.Image}}", &name])?;
+            let image = self.engine.try_docker(&["inspect", "-f", "{{.Config.Image}}", &name])?;
             Some(image.rsplit(':').next()?.to_owned())
         };
         up.filter_map(image).collect()
@@ -265,23 +321,37 @@ impl Edge {
     pub(crate) fn environment(&self, color: &str) -> Vec<String> {
         let status = self.service_status().unwrap();
         let name = status["colors"][color]["endpoints"][0]["container"].as_str().unwrap();
-        let environment = docker(&["inspect", "-f", "{{join .Config.Env \"\\n\"}}", name]);
+        let environment = self.docker(&["inspect", "-f", "{{join .Config.Env \"\\n\"}}", name]);
         environment.lines().map(str::to_owned).collect()
     }
 
     /// A container that names no color, as one of several of a scaled compose service.
     pub(crate) fn replica(&self, release: &str, number: u32, auto: bool) -> String {
-        let name = format!("{}-web-{number}", self.service);
-        let service = format!("cutover.service={}", self.service);
+        self.replica_of(&self.service, &host(), release, number, auto)
+    }
+
+    /// The same for a service under a host of its own.
+    pub(crate) fn replica_of(
+        &self,
+        service: &str,
+        host: &str,
+        release: &str,
+        number: u32,
+        auto: bool,
+    ) -> String {
+        let name = format!("{service}-web-{number}");
+        let own = format!("test-of={}", self.service);
+        let hosts = format!("cutover.hosts={host}");
+        let project = format!("com.docker.compose.project={service}");
+        let service = format!("cutover.service={service}");
         let auto = format!("cutover.rollout.auto={auto}");
-        let project = format!("com.docker.compose.project={}", self.service);
-        let hosts = format!("cutover.hosts={}", host());
         let labels = [
+            &own,
+            &hosts,
             &service,
             &auto,
             &project,
             "com.docker.compose.service=web",
-            &hosts,
             "cutover.port=8000",
             "cutover.probe.path=/health",
             "cutover.probe.interval=200ms",
@@ -294,7 +364,7 @@ impl Edge {
         }
         let image = format!("{IMAGE}:{release}");
         arguments.push(&image);
-        docker(&arguments);
+        self.docker(&arguments);
         name
     }
 
@@ -308,7 +378,7 @@ impl Edge {
             let endpoints = endpoints.unwrap_or_default();
             let right = |e: &Value| {
                 let name = e["container"].as_str().unwrap_or_default();
-                let found = try_docker(&["inspect", "-f", "{{.Config.Image}}", name]);
+                let found = self.engine.try_docker(&["inspect", "-f", "{{.Config.Image}}", name]);
                 e["up"] == true && found.as_deref() == Some(image.as_str())
             };
             !endpoints.is_empty() && endpoints.iter().all(right) && fetch(self.address).is_ok()
@@ -318,33 +388,142 @@ impl Edge {
     /// The names of all containers of the service.
     pub(crate) fn containers(&self) -> Vec<String> {
         let filter = format!("label=cutover.service={}", self.service);
-        let names = docker(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}}"]);
+        let names = self.docker(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}}"]);
+        names.lines().map(str::to_owned).collect()
+    }
+
+    /// The names of those that run.
+    fn running(&self) -> Vec<String> {
+        let filter = format!("label=cutover.service={}", self.service);
+        let names = self.docker(&["ps", "--filter", &filter, "--format", "{{.Names}}"]);
         names.lines().map(str::to_owned).collect()
     }
 
     pub(crate) fn is_stopped(&self, name: &str) -> bool {
-        try_docker(&["inspect", "-f", "{{.State.Running}}", name]).as_deref() != Some("true")
+        self.engine.try_docker(&["inspect", "-f", "{{.State.Running}}", name]).as_deref()
+            != Some("true")
     }
 
-    /// Kills the controller with SIGKILL as soon as a rollout is in this phase, or past it.
-    pub(crate) fn kill_controller_in(&self, phase: &str) {
-        let journal = self.dir().join("state/state.json");
-        let wanted = format!("\"phase\": \"{phase}\"");
-        let deadline = Instant::now() + Duration::from_secs(8);
-        loop {
-            let text = std::fs::read_to_string(&journal).unwrap_or_default();
-            // Its next breath may take it past; then the kill is in another step, which is fine too.
-            if text.contains(&wanted) || Instant::now() > deadline {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+    /// Kills the controller with SIGKILL as soon as a rollout is in this phase.
+    ///
+    /// Begin the watch before the rollout: see [`Edge::watch`].
+    pub(crate) fn kill_controller_in(&self, watch: &Watch, phase: &str) {
+        watch.until(phase);
+        self.kill_controller();
+    }
+
+    pub(crate) fn kill_controller(&self) {
+        let pid = self.child("controller");
+        Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    }
+
+    /// What a container that nobody touched keeps: its ID, its start, its restarts.
+    pub(crate) fn identity(&self, name: &str) -> String {
+        let format = "{{.Id}} {{.Name}} {{.State.StartedAt}} {{.RestartCount}}";
+        self.docker(&["inspect", "-f", format, name])
+    }
+
+    /// The process of a role.
+    pub(crate) fn child(&self, role: &str) -> u32 {
         let children = format!("/proc/{pid}/task/{pid}/children", pid = self.run.id());
         let children = std::fs::read_to_string(children).unwrap();
-        for child in children.split_whitespace() {
+        let is = |child: &&str| {
             let command = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&command).contains("controller") {
-                Command::new("kill").args(["-9", child]).status().unwrap();
+            String::from_utf8_lossy(&command).contains(role)
+        };
+        children.split_whitespace().find(is).unwrap().parse().unwrap()
+    }
+
+    /// What the edge and its service take up.
+    pub(crate) fn footprint(&self) -> Footprint {
+        let process = |pid: u32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let kib = resident.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+            let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+            Process { kib, files }
+        };
+        let roles = ["proxy", "controller"].map(|role| (role, process(self.child(role))));
+        let supervisor = ("supervisor", process(self.run.id()));
+        Footprint {
+            containers: self.containers().len(),
+            networks: self.docker(&["network", "ls", "-q"]).lines().count(),
+            processes: roles.into_iter().chain([supervisor]).collect(),
+        }
+    }
+
+    /// What the rollouts of the service tell from now on.
+    pub(crate) fn watch(&self) -> Watch {
+        let mut stream = UnixStream::connect(self.dir.path().join("c.sock")).unwrap();
+        stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: cutover\r\n\r\n").unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        // The head comes once the watch stands.
+        while lines.next().unwrap().unwrap() != "" {}
+        let (tell, phases) = mpsc::channel();
+        let service = self.service.clone();
+        std::thread::spawn(move || {
+            for line in lines {
+                let Ok(line) = line else { return };
+                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+                let detail = &event["detail"];
+                let ours = event["service"] == service.as_str() && detail["event"] == "phase";
+                let phase = detail["phase"].as_str().filter(|_| ours);
+                if phase.is_some_and(|phase| tell.send(phase.to_owned()).is_err()) {
+                    return;
+                }
+            }
+        });
+        Watch(phases)
+    }
+
+    /// Containers of the service that run and are in no color.
+    pub(crate) fn orphans(&self) -> Vec<String> {
+        let Some(service) = self.service_status() else { return vec!["no status".into()] };
+        let known = |name: &String| {
+            ["blue", "green"].iter().any(|color| {
+                let endpoints = service["colors"][color]["endpoints"].as_array();
+                endpoints.is_some_and(|all| all.iter().any(|e| e["container"] == name.as_str()))
+            })
+        };
+        let running = self.containers().into_iter().filter(|name| !self.is_stopped(name));
+        running.filter(|name| !known(name)).collect()
+    }
+
+    /// The edge's log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// The phases that rollouts go through.
+pub(crate) struct Watch(mpsc::Receiver<String>);
+
+/// What there is of an edge.
+#[derive(Debug)]
+pub(crate) struct Footprint {
+    pub(crate) containers: usize,
+    pub(crate) networks: usize,
+    /// By role.
+    pub(crate) processes: BTreeMap<&'static str, Process>,
+}
+
+/// Resident memory and open files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process {
+    pub(crate) kib: u64,
+    pub(crate) files: usize,
+}
+
+impl Watch {
+    /// Waits for a phase.
+    pub(crate) fn until(&self, phase: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.0.recv_timeout(left) {
+                Ok(seen) if seen == phase => return,
+                Ok(_) => {}
+                Err(error) => panic!("{phase} was not entered: {error}"),
             }
         }
     }
@@ -353,7 +532,7 @@ impl Edge {
 impl Drop for Edge {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let log = self.log();
             let from = log.lines().count().saturating_sub(60);
             for line in log.lines().skip(from) {
                 println!("edge: {line}");
@@ -363,16 +542,19 @@ impl Drop for Edge {
         Command::new("kill").args(["-TERM", &pid]).status().ok();
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline && matches!(self.run.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(20));
+            breathe();
         }
         self.run.kill().ok();
         self.run.wait().ok();
         let filter = format!("label=test-of={}", self.service);
-        let others = try_docker(&["ps", "-aq", "--filter", &filter]).unwrap_or_default();
-        for name in self.containers().into_iter().chain(others.lines().map(str::to_owned)) {
-            try_docker(&["rm", "-f", "-v", &name]);
+        let others =
+            self.engine.try_docker(&["ps", "-aq", "--filter", &filter]).unwrap_or_default();
+        let ours = format!("label=cutover.service={}", self.service);
+        let ours = self.engine.try_docker(&["ps", "-aq", "--filter", &ours]).unwrap_or_default();
+        for name in ours.lines().map(str::to_owned).chain(others.lines().map(str::to_owned)) {
+            self.engine.try_docker(&["rm", "-f", "-v", &name]);
         }
-        try_docker(&["network", "rm", &self.service]);
+        self.engine.try_docker(&["network", "rm", &self.service]);
     }
 }
 
@@ -390,194 +572,11 @@ fn run(dir: &Path, environment: &[(&str, &Path)]) -> Child {
         .unwrap()
 }
 
-/// Of the apps of this process: other tests on this engine have hosts of their own.
-pub(crate) fn host() -> String {
-    format!("app-{}.test", std::process::id())
-}
-
-/// Requests without pause, on kept-alive connections, until stopped.
-pub(crate) struct Load {
-    stop: Arc<AtomicBool>,
-    workers: Vec<JoinHandle<Served>>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Served {
-    pub(crate) requests: u64,
-    /// The longest that one of them took.
-    pub(crate) longest: Duration,
-    pub(crate) failures: Vec<String>,
-}
-
-impl Load {
-    pub(crate) fn start(address: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let worker = |_| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || ask_until(&stop, address))
-        };
-        let workers = (0..4).map(worker).collect();
-        Self { stop, workers }
-    }
-
-    pub(crate) fn stop(mut self) -> Served {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Served::default();
-        for worker in self.workers.drain(..) {
-            let served = worker.join().unwrap();
-            all.requests += served.requests;
-            all.longest = all.longest.max(served.longest);
-            all.failures.extend(served.failures);
-        }
-        all
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn ask_until(stop: &AtomicBool, address: SocketAddr) -> Served {
-    let mut served = Served::default();
-    let mut connection = None;
-    while !stop.load(Ordering::Relaxed) {
-        served.requests += 1;
-        let since = Instant::now();
-        let answered = match connection.take() {
-            Some(open) => Ok(open),
-            None => connect(address),
-        };
-        match answered.and_then(ask) {
-            Ok(open) => connection = Some(open),
-            Err(error) => served.failures.push(error.to_string()),
-        }
-        served.longest = served.longest.max(since.elapsed());
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    served
-}
-
-fn fetch(address: SocketAddr) -> std::io::Result<()> {
-    connect(address).and_then(ask).map(drop)
-}
-
-fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    Ok(stream)
-}
-
-/// One request and its whole answer, which must be a 200.
-fn ask(mut stream: TcpStream) -> std::io::Result<TcpStream> {
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", host()).as_bytes())?;
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let text = String::from_utf8_lossy(&bytes);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let head = head.to_ascii_lowercase();
-            let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
-            let length: usize = length.and_then(|l| l.trim().parse().ok()).unwrap_or(0);
-            if body.len() >= length {
-                let first = head.lines().next().unwrap_or_default().to_owned();
-                if first.starts_with("http/1.1 200") {
-                    return Ok(stream);
-                }
-                return Err(std::io::Error::other(format!("{first}: {}", body.trim())));
-            }
-        }
-        match stream.read(&mut chunk)? {
-            0 => return Err(std::io::Error::other("closed before the end of the answer")),
-            n => bytes.extend_from_slice(&chunk[..n]),
-        }
-    }
-}
-
 /// Waits for a condition, but not for ever.
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "not within a minute: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        breathe();
     }
 }
-
-fn engine() -> bool {
-    if try_docker(&["version", "--format", "{{.Server.Version}}"]).is_some() {
-        return true;
-    }
-    not_tested("no Docker engine answers here");
-    false
-}
-
-/// Says so past the test harness, which shows nothing of a test that passes.
-pub(crate) fn not_tested(reason: &str) {
-    let required = std::env::var_os("CUTOVER_REQUIRE_DOCKER").is_some();
-    assert!(!required, "{reason}, and CUTOVER_REQUIRE_DOCKER is set");
-    let line = format!("NOT TESTED with Docker: {reason}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-}
-
-fn try_docker(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().unwrap();
-    let said = Said::of(&output);
-    assert_eq!(said.code, 0, "docker {arguments:?}: {said:?}");
-    said.stdout.trim().to_owned()
-}
-
-/// Images of the demo app, from this very binary and the libraries it needs: nothing is pulled.
-fn images() {
-    static MADE: OnceLock<()> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let root = tempfile::tempdir().unwrap();
-        let binary = PathBuf::from(env!("CARGO_BIN_EXE_cutover"));
-        std::fs::copy(&binary, root.path().join("cutover")).unwrap();
-        // Symbols make a debug binary ten times as large; without `strip` it is only slower.
-        Command::new("strip").arg(root.path().join("cutover")).status().ok();
-        for library in libraries(&binary) {
-            let to = root.path().join(library.strip_prefix("/").unwrap());
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(&library, to).unwrap();
-        }
-        let root = root.path().display();
-        let import = format!(
-            "tar -C {root} -c . | docker import --change 'ENTRYPOINT [\"/cutover\",\"demo-app\"]' \
-             --change 'EXPOSE 8000' --change 'ENV RELEASE=1' - {IMAGE}:1"
-        );
-        let imported = Command::new("sh").args(["-c", &import]).output().unwrap();
-        assert!(imported.status.success(), "{imported:?}");
-        for release in ["2", "3"] {
-            variant(release, &format!("ENV RELEASE={release}"));
-        }
-        for fault in
-            ["errors", "exit", "exit-later", "hang", "never-ready", "slow-start", "wrong-port"]
-        {
-            variant(fault, &format!("ENV DEMO_FAULT={fault}"));
-        }
-    });
-}
-
-fn variant(tag: &str, change: &str) {
-    let base = format!("{IMAGE}:1");
-    let container = docker(&["create", &base]);
-    docker(&["commit", "--change", change, &container, &format!("{IMAGE}:{tag}")]);
-    docker(&["rm", &container]);
-}
-
-/// The shared libraries of a binary, its loader among them; none for a static one.
-fn libraries(binary: &Path) -> Vec<PathBuf> {
-    let output = Command::new("ldd").arg(binary).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let words = text.split_whitespace().filter(|word| word.starts_with('/'));
-    words.map(PathBuf::from).collect()
-}
-
-/// The app's; the tag is a release or a fault.
-pub(crate) const IMAGE: &str = "cutover-test-app";

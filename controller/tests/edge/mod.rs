@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -78,6 +79,11 @@ impl Edge {
 
     pub(crate) fn config_path(&self) -> PathBuf {
         self.directory.path().join("conf/cutover.toml")
+    }
+
+    /// Its directory, as `{root}` in a config.
+    pub(crate) fn root(&self) -> String {
+        self.directory.path().display().to_string()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -160,6 +166,38 @@ impl Drop for Edge {
         if thread::panicking() {
             eprintln!("{}", self.log().join("\n"));
         }
+    }
+}
+
+/// The wall clock of a Cutover that was started by [`WallClock::script`]; no other clock moves.
+pub(crate) struct WallClock {
+    file: fs::File,
+    directory: tempfile::TempDir,
+}
+
+impl WallClock {
+    /// Builds what is preloaded, with the C compiler that links Rust programs too.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/edge/wall_clock.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-o"]).arg(directory.path().join("wall_clock.so")).arg(source);
+        assert!(cc.arg("-ldl").status().unwrap().success());
+        let file = fs::File::create(directory.path().join("shift")).unwrap();
+        let clock = Self { file, directory };
+        clock.shift(0);
+        clock
+    }
+
+    /// For [`Edge::start_as`].
+    pub(crate) fn script(&self) -> String {
+        let root = self.directory.path().display();
+        format!("LD_PRELOAD={root}/wall_clock.so WALL_CLOCK={root}/shift exec \"$@\"")
+    }
+
+    /// Moves it to so many seconds from the true time.
+    pub(crate) fn shift(&self, seconds: i64) {
+        self.file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Limits {
     /// Bytes per second that a request body must keep up on average, after a grace of
     /// `body_idle_timeout`; 0 asks nothing.
     pub min_body_rate: u64,
+    /// Bytes per second that a client must take of a response while it keeps us waiting, over every
+    /// `write_idle_timeout`; 0 asks nothing.
+    pub min_write_rate: u64,
     /// Bytes of a request head.
     pub max_header_bytes: usize,
     /// Fields of a request head.
@@ -58,6 +61,7 @@ impl Default for Limits {
             body_idle_timeout: Duration::from_secs(30),
             write_idle_timeout: Duration::from_secs(30),
             min_body_rate: 240,
+            min_write_rate: 240,
             max_header_bytes: 64 << 10,
             max_headers: 100,
             max_target_bytes: 8 << 10,

@@ -252,3 +252,14 @@ fn a_project_that_cannot_be_reached_keeps_no_service() {
     let found = Setting { home, ..Setting::default() }.survey(&[far, near]);
     assert_eq!(colors(&found), [("near", Color::Blue)]);
 }
+
+#[test]
+fn a_service_whose_last_container_is_about_to_go_keeps_its_route() {
+    let lone = container("web", 9, &[("cutover.service", "web"), ("cutover.color", "blue")]);
+    let doomed = Setting { doomed: vec![lone.id.clone()], ..Setting::default() };
+    let alone = Container { networks: [].into(), ..lone.clone() };
+    for found in [doomed.survey(&[lone]), Setting::default().survey(&[alone])] {
+        assert!(found.discovery.endpoints.is_empty());
+        assert!(found.discovery.services.contains_key(&"web".parse().unwrap()), "{found:?}");
+    }
+}

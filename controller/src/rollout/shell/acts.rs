@@ -19,8 +19,8 @@ impl Shell {
             Action::Create(set) => self.create(set).await,
             Action::Start(set) => self.start(set).await,
             Action::AwaitReady(set) => self.await_ready(set),
-            Action::Flip { .. } => self.apply(Phase::Flip).await,
-            Action::Revert => self.apply(Phase::Revert).await,
+            Action::Flip { .. } => self.apply(&action, Phase::Flip),
+            Action::Revert => self.apply(&action, Phase::Revert),
             Action::Watch(set) => self.judge(&set),
             Action::AwaitDrained(set) => self.await_drained(set),
             // The controller keeps the drain deadlines itself, with rollouts or without.
@@ -95,18 +95,25 @@ impl Shell {
         });
     }
 
-    /// Applies one table for all services.
-    async fn apply(&mut self, phase: Phase) {
-        if phase == Phase::Flip {
-            self.at_flip = self.count().await;
-        }
-        let color = |part: &Part| if phase == Phase::Flip { part.to } else { part.from };
+    /// The shares that an action makes live, where it is one that does.
+    pub(super) fn shares_of(&self, action: &Action) -> Option<Vec<(ServiceName, Weights)>> {
+        let flips = match action {
+            Action::Flip { .. } => true,
+            Action::Revert => false,
+            _ => return None,
+        };
         let shares = |part: &Part| match part.both {
-            Some(both) if phase == Phase::Flip => both,
-            _ => Weights::of(color(part).into()),
+            Some(both) if flips => both,
+            _ => Weights::of(if flips { part.to } else { part.from }.into()),
         };
         let parts = self.record.parts.iter();
-        let changes: Vec<_> = parts.map(|part| (part.service.clone(), shares(part))).collect();
+        Some(parts.map(|part| (part.service.clone(), shares(part))).collect())
+    }
+
+    /// Applies one table for all services.
+    fn apply(&mut self, action: &Action, phase: Phase) {
+        let Some(changes) = self.shares_of(action) else { return };
+        let color = |part: &Part| if phase == Phase::Flip { part.to } else { part.from };
         let drain = self.record.parts.first().map(|part| self.limits(&part.service).drain());
         let colors: Vec<_> =
             self.record.parts.iter().map(|part| (part.service.clone(), color(part))).collect();
@@ -122,7 +129,10 @@ impl Shell {
             };
             let event = match applied {
                 Ok(applied) => Event::Applied { phase, generation: applied.generation },
-                Err(reason) => Event::NotApplied { phase, reason },
+                Err(reason) => {
+                    tools.controller.forget_intent(&changes);
+                    Event::NotApplied { phase, reason }
+                }
             };
             tell.send(Note::Event(event)).ok();
         });

@@ -5,7 +5,6 @@ use serde_json::json;
 use super::Shell;
 use crate::millis::millis;
 use crate::rollout::actions::Outcome;
-use crate::rollout::progress::Progress;
 use crate::rollout::record::Record;
 use crate::rollout::report::{Counted, Forced, OldNew, PhaseTime, Report};
 
@@ -62,7 +61,7 @@ impl Shell {
             self.progress.send(json!(report));
         }
         // The client reads to the end of its stream.
-        self.progress = Progress::new(self.tools.controller.clone(), None);
+        self.progress.part();
         self.lock = None;
     }
 }
