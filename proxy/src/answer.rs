@@ -8,9 +8,9 @@ use http::{HeaderValue, Response, StatusCode};
 use crate::body::Body;
 use crate::client::Client;
 use crate::error::Reason;
+use crate::label::Label;
 use crate::record::Record;
 use crate::reject::Rejection;
-use crate::stats::Label;
 use crate::view::Lease;
 
 /// Says why an answer is ours and not the app's.

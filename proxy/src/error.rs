@@ -2,57 +2,41 @@
 
 use http::StatusCode;
 
-/// Why Cutover answered itself: the word in `X-Cutover-Reason`, the access log and the metrics.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Reason {
-    /// The body stalled for longer than `body_idle_timeout`, or fell below `min_body_rate`.
-    BodyTimeout,
-    /// The body is larger than the service takes.
-    BodyTooLarge,
-    /// The client broke off or sent a malformed body.
-    ClientBody,
-    /// No connection to any endpoint could be made.
-    ConnectFailed,
-    /// The connection attempt took longer than `timeouts.connect`.
-    ConnectTimeout,
-    /// A drain deadline ended the request.
-    Drained,
-    /// The waiting room is full.
-    HoldFull,
-    /// The service has no endpoint that is up, and none came within `timeouts.hold`.
-    NoEndpoint,
-    /// No route for this host and path.
-    NoRoute,
-    /// The service is paused, and was not resumed in time.
-    Paused,
-    /// The upstream closed or reset the connection before it answered.
-    UpstreamClosed,
-    /// The upstream's answer is not valid HTTP.
-    UpstreamMalformed,
-    /// The upstream did not answer within `timeouts.response_header`.
-    UpstreamTimeout,
+use crate::label::labels;
+
+labels! {
+    /// Why Cutover answered itself: the word in `X-Cutover-Reason`, the access log and the metrics.
+    pub(crate) enum Reason {
+        /// The body stalled for longer than `body_idle_timeout`, or fell below `min_body_rate`.
+        BodyTimeout => "body_timeout",
+        /// The body is larger than the service takes.
+        BodyTooLarge => "body_too_large",
+        /// The client broke off or sent a malformed body.
+        ClientBody => "client_body",
+        /// No connection to any endpoint could be made.
+        ConnectFailed => "connect_failed",
+        /// The connection attempt took longer than `timeouts.connect`.
+        ConnectTimeout => "connect_timeout",
+        /// A drain deadline ended the request.
+        Drained => "drained",
+        /// The waiting room is full.
+        HoldFull => "hold_full",
+        /// The service has no endpoint that is up, and none came within `timeouts.hold`.
+        NoEndpoint => "no_endpoint",
+        /// No route for this host and path.
+        NoRoute => "no_route",
+        /// The service is paused, and was not resumed in time.
+        Paused => "paused",
+        /// The upstream closed or reset the connection before it answered.
+        UpstreamClosed => "upstream_closed",
+        /// The upstream's answer is not valid HTTP.
+        UpstreamMalformed => "upstream_malformed",
+        /// The upstream did not answer within `timeouts.response_header`.
+        UpstreamTimeout => "upstream_timeout",
+    }
 }
 
 impl Reason {
-    /// The word.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::BodyTimeout => "body_timeout",
-            Self::BodyTooLarge => "body_too_large",
-            Self::ClientBody => "client_body",
-            Self::ConnectFailed => "connect_failed",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::Drained => "drained",
-            Self::HoldFull => "hold_full",
-            Self::NoEndpoint => "no_endpoint",
-            Self::NoRoute => "no_route",
-            Self::Paused => "paused",
-            Self::UpstreamClosed => "upstream_closed",
-            Self::UpstreamMalformed => "upstream_malformed",
-            Self::UpstreamTimeout => "upstream_timeout",
-        }
-    }
-
     /// The status the client sees.
     pub(crate) fn status(self) -> StatusCode {
         match self {

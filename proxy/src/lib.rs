@@ -68,6 +68,7 @@ mod validate;
 mod reject;
 mod error;
 mod stats;
+mod label;
 mod timer;
 pub mod link;
 pub mod table;

@@ -2,40 +2,41 @@
 
 use http::StatusCode;
 
-use crate::stats::Label;
+use crate::label::labels;
 
-/// A rule of HTTP or of our limits that a request broke. The word is in `X-Cutover-Reason`, the
-/// access log and `cutover_rejected_requests_total{reason}`: a closed set.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Rejection {
-    /// More `Host` fields than one, or none in HTTP/1.1, or not an authority.
-    BadHost,
-    /// Anything the parser would not take.
-    BadRequest,
-    /// A target form that the method does not allow, or a fragment.
-    BadTarget,
-    /// A transfer coding list that is not exactly `chunked`.
-    BadTransferCoding,
-    /// More connections than the limits allow; nothing was read as a request.
-    ConnectionLimit,
-    /// An expectation other than `100-continue`.
-    Expectation,
-    /// The head did not arrive within `header_timeout`.
-    HeaderTimeout,
-    /// The head has more bytes or fields than the limits allow.
-    HeaderTooLarge,
-    /// The authority of an absolute-form target is not that of `Host`.
-    HostMismatch,
-    /// Both `Content-Length` and `Transfer-Encoding`.
-    LengthAndCoding,
-    /// A method that we do not relay.
-    Method,
-    /// The target is longer than `max_target_bytes`.
-    TargetTooLong,
-    /// A transfer coding that we do not know.
-    UnknownCoding,
-    /// A version of HTTP that we do not speak on this connection.
-    Version,
+labels! {
+    /// A rule of HTTP or of our limits that a request broke. The word is in `X-Cutover-Reason`, the
+    /// access log and `cutover_rejected_requests_total{reason}`: a closed set.
+    pub(crate) enum Rejection {
+        /// More `Host` fields than one, or none in HTTP/1.1, or not an authority.
+        BadHost => "bad_host",
+        /// Anything the parser would not take.
+        BadRequest => "bad_request",
+        /// A target form that the method does not allow, or a fragment.
+        BadTarget => "bad_target",
+        /// A transfer coding list that is not exactly `chunked`.
+        BadTransferCoding => "bad_transfer_coding",
+        /// More connections than the limits allow; nothing was read as a request.
+        ConnectionLimit => "connection_limit",
+        /// An expectation other than `100-continue`.
+        Expectation => "expectation",
+        /// The head did not arrive within `header_timeout`.
+        HeaderTimeout => "header_timeout",
+        /// The head has more bytes or fields than the limits allow.
+        HeaderTooLarge => "header_too_large",
+        /// The authority of an absolute-form target is not that of `Host`.
+        HostMismatch => "host_mismatch",
+        /// Both `Content-Length` and `Transfer-Encoding`.
+        LengthAndCoding => "length_and_coding",
+        /// A method that we do not relay.
+        Method => "method",
+        /// The target is longer than `max_target_bytes`.
+        TargetTooLong => "target_too_long",
+        /// A transfer coding that we do not know.
+        UnknownCoding => "unknown_coding",
+        /// A version of HTTP that we do not speak on this connection.
+        Version => "version",
+    }
 }
 
 impl Rejection {
@@ -84,51 +85,10 @@ impl Rejection {
     }
 }
 
-impl Label for Rejection {
-    const ALL: &'static [Self] = &[
-        Self::BadHost,
-        Self::BadRequest,
-        Self::BadTarget,
-        Self::BadTransferCoding,
-        Self::ConnectionLimit,
-        Self::Expectation,
-        Self::HeaderTimeout,
-        Self::HeaderTooLarge,
-        Self::HostMismatch,
-        Self::LengthAndCoding,
-        Self::Method,
-        Self::TargetTooLong,
-        Self::UnknownCoding,
-        Self::Version,
-    ];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::BadHost => "bad_host",
-            Self::BadRequest => "bad_request",
-            Self::BadTarget => "bad_target",
-            Self::BadTransferCoding => "bad_transfer_coding",
-            Self::ConnectionLimit => "connection_limit",
-            Self::Expectation => "expectation",
-            Self::HeaderTimeout => "header_timeout",
-            Self::HeaderTooLarge => "header_too_large",
-            Self::HostMismatch => "host_mismatch",
-            Self::LengthAndCoding => "length_and_coding",
-            Self::Method => "method",
-            Self::TargetTooLong => "target_too_long",
-            Self::UnknownCoding => "unknown_coding",
-            Self::Version => "version",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::label::Label;
 
     #[test]
     fn every_rejection_stands_at_its_index_and_has_its_own_word() {

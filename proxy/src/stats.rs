@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::label::{Label, labels};
 use crate::table::{Color, ColorStats, DURATION_BUCKETS, ServiceName, ServiceStats};
 
 /// A number that one thread writes and any thread reads.
@@ -37,16 +38,6 @@ impl Counter {
     pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// A closed set of label values.
-pub(crate) trait Label: Copy + 'static {
-    /// Every value, each at its [`Label::index`].
-    const ALL: &'static [Self];
-    /// The position in [`Label::ALL`].
-    fn index(self) -> usize;
-    /// The word in metrics.
-    fn as_str(self) -> &'static str;
 }
 
 /// One counter for each value of a label.
@@ -85,104 +76,47 @@ impl<L> fmt::Debug for Counts<L> {
     }
 }
 
-/// How an upstream failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum UpstreamError {
-    /// It closed or reset the connection before it answered.
-    Closed,
-    /// It refused the connection or could not be reached.
-    ConnectFailed,
-    /// It did not accept in time.
-    ConnectTimeout,
-    /// Its answer was not valid HTTP.
-    Malformed,
-    /// It did not answer in time.
-    Timeout,
-    /// Its answer ended before its end.
-    Truncated,
-}
-
-impl Label for UpstreamError {
-    const ALL: &'static [Self] = &[
-        Self::Closed,
-        Self::ConnectFailed,
-        Self::ConnectTimeout,
-        Self::Malformed,
-        Self::Timeout,
-        Self::Truncated,
-    ];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::ConnectFailed => "connect_failed",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::Malformed => "malformed",
-            Self::Timeout => "timeout",
-            Self::Truncated => "truncated",
-        }
+labels! {
+    /// How an upstream failed.
+    pub(crate) enum UpstreamError {
+        /// It closed or reset the connection before it answered.
+        Closed => "closed",
+        /// It refused the connection or could not be reached.
+        ConnectFailed => "connect_failed",
+        /// It did not accept in time.
+        ConnectTimeout => "connect_timeout",
+        /// Its answer was not valid HTTP.
+        Malformed => "malformed",
+        /// It did not answer in time.
+        Timeout => "timeout",
+        /// Its answer ended before its end.
+        Truncated => "truncated",
     }
 }
 
-/// Why a request was sent again.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Retry {
-    /// The connection closed before it answered; the request is safe to resend.
-    Closed,
-    /// No connection could be made; nothing was sent.
-    ConnectFailed,
-    /// The answer was no valid HTTP; the request is safe to resend.
-    Malformed,
-    /// A pooled connection had been closed by the upstream; nothing was lost.
-    Stale,
-    /// An endpoint did not answer in time; the request is safe to resend.
-    Timeout,
-}
-
-impl Label for Retry {
-    const ALL: &'static [Self] =
-        &[Self::Closed, Self::ConnectFailed, Self::Malformed, Self::Stale, Self::Timeout];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::ConnectFailed => "connect_failed",
-            Self::Malformed => "malformed",
-            Self::Stale => "stale",
-            Self::Timeout => "timeout",
-        }
+labels! {
+    /// Why a request was sent again.
+    pub(crate) enum Retry {
+        /// The connection closed before it answered; the request is safe to resend.
+        Closed => "closed",
+        /// No connection could be made; nothing was sent.
+        ConnectFailed => "connect_failed",
+        /// The answer was no valid HTTP; the request is safe to resend.
+        Malformed => "malformed",
+        /// A pooled connection had been closed by the upstream; nothing was lost.
+        Stale => "stale",
+        /// An endpoint did not answer in time; the request is safe to resend.
+        Timeout => "timeout",
     }
 }
 
-/// What a lease is held for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Work {
-    /// A request with an end in sight.
-    Request,
-    /// An upgraded connection, an open-ended response or a long transfer.
-    Stream,
-}
-
-impl Label for Work {
-    const ALL: &'static [Self] = &[Self::Request, Self::Stream];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Stream => "stream",
-        }
+labels! {
+    /// What a lease is held for.
+    pub(crate) enum Work {
+        /// A request with an end in sight.
+        Request => "request",
+        /// An upgraded connection, an open-ended response or a long transfer.
+        Stream => "stream",
     }
 }
 

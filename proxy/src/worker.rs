@@ -15,6 +15,7 @@ use crate::access_log;
 use crate::balance::Dice;
 use crate::error::Reason;
 use crate::forwarded::RequestIds;
+use crate::label::Label;
 use crate::limits::Limiter;
 use crate::live::Table;
 use crate::reject::Rejection;
