@@ -384,14 +384,103 @@ fn the_demo_loses_nothing() {
     assert!(report["flips"].as_u64().unwrap() > 2, "{report}");
 }
 
+/// Says so past the harness, which shows nothing of a test that passes.
+fn not_tested(what: &str) {
+    std::io::stderr().write_all(format!("NOT TESTED {what}\n").as_bytes()).unwrap();
+    assert!(std::env::var_os("CUTOVER_REQUIRE_DOCKER").is_none(), "{what}");
+}
+
+#[test]
+fn a_change_that_the_kernel_has_no_room_to_tell_of_is_found() {
+    let edge = {
+        let Some(_short) = ShortQueue::set() else {
+            return not_tested("with a short queue of change notices: no leave to set it");
+        };
+        edge("")
+    };
+    let load = Load::start(edge.http);
+    let text = fs::read_to_string(edge.config_path()).unwrap();
+    let new = host(&edge, &text, "found.test");
+    // Far more changes than fit, and ours among them.
+    let beside = |n: u32| fs::write(edge.config_path().with_file_name(format!("{n}")), "").unwrap();
+    (0..500).for_each(beside);
+    fs::write(edge.config_path(), new).unwrap();
+    (500..1000).for_each(beside);
+    wait("the change is live", || serves(&edge, "found.test"));
+    load.stop_without_failure();
+    edge.is_well();
+}
+
+/// While it lives, whoever begins to watch files gets a queue of one notice.
+struct ShortQueue(String);
+
+impl ShortQueue {
+    const LENGTH: &str = "/proc/sys/fs/inotify/max_queued_events";
+
+    fn set() -> Option<Self> {
+        let before = Self(fs::read_to_string(Self::LENGTH).ok()?);
+        fs::write(Self::LENGTH, "1").ok().map(|()| before)
+    }
+}
+
+impl Drop for ShortQueue {
+    fn drop(&mut self) {
+        fs::write(Self::LENGTH, &self.0).unwrap();
+    }
+}
+
+#[test]
+fn packets_lost_on_the_way_to_an_app_cost_time_and_neither_requests_nor_connections() {
+    let app = upstream(|_| ok("app"));
+    let edge = Edge::start(&format!(
+        "[listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n[docker]\nenable = false\n\
+         [services.web]\nblue = [\"{app}\"]\ntimeouts = {{ hold = \"20s\", upstream_idle = \"1s\" }}\n"
+    ));
+    let load = Load::start(edge.http);
+    load.passes(100);
+    let Some(loss) = Loss::to(app.port()) else {
+        return not_tested("with lost packets: no leave to drop any");
+    };
+    load.passes(100);
+    drop(loss);
+    load.stop_without_failure();
+    let open = || {
+        let all = fs::read_to_string("/proc/net/tcp").unwrap();
+        let to_app = format!(":{:04X} 01 ", app.port());
+        all.lines().filter(|line| line.contains(&to_app)).count()
+    };
+    wait("no connection to the app is left but those of probes", || open() <= 1);
+    edge.is_well();
+}
+
+/// While it lives, one in ten packets to a port is lost.
+struct Loss(u16);
+
+impl Loss {
+    fn to(port: u16) -> Option<Self> {
+        Self::rule("-I", port).then_some(Self(port))
+    }
+
+    fn rule(what: &str, port: u16) -> bool {
+        let rule = format!(
+            "{what} INPUT -p tcp --dport {port} -m statistic --mode random --probability 0.1 -j DROP"
+        );
+        let status = Command::new("iptables").arg("-w").args(rule.split(' ')).status();
+        status.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Loss {
+    fn drop(&mut self) {
+        assert!(Self::rule("-D", self.0));
+    }
+}
+
 #[test]
 fn a_full_disk_fails_flips_and_no_request_and_forgets_nothing() {
     let mounts = Command::new("unshare").args(["--mount", "true"]).status();
     if !mounts.is_ok_and(|status| status.success()) {
-        // Past the harness, which shows nothing of a test that passes.
-        std::io::stderr().write_all(b"NOT TESTED on a full disk: no leave to mount one\n").unwrap();
-        assert!(std::env::var_os("CUTOVER_REQUIRE_DOCKER").is_none(), "no leave to mount a disk");
-        return;
+        return not_tested("on a full disk: no leave to mount one");
     }
     let config = config(&Arc::new(AtomicBool::new(true)), "");
     // A disk of its own, which only the edge sees.
