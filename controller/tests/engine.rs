@@ -119,6 +119,25 @@ fn without_the_engine_a_deploy_is_refused_at_once_and_the_table_stays() {
 }
 
 #[test]
+fn an_engine_that_hangs_costs_no_request_and_a_deploy_is_refused_in_time() {
+    let Some(edge) = start(true) else { return };
+    let service = edge.service();
+    let deploy = ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "0s"];
+    let load = Load::start(edge.address());
+    edge.engine.signal("-STOP");
+    let refused = edge.cutover(&deploy);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(refused.stderr.contains("Docker does not answer"), "{refused:?}");
+    load.passes(100);
+    assert_eq!(edge.active_endpoints_up(), 1);
+    edge.engine.signal("-CONT");
+    eventually("it answers again", || edge.docker_error().is_none());
+    assert_eq!(edge.cutover(&deploy).code, 0);
+    edge.until_served("2");
+    assert_eq!(load.stop().failures, Vec::<String>::new());
+}
+
+#[test]
 fn what_was_stopped_and_comes_up_with_the_engine_is_stopped_again() {
     let Some(mut edge) = start(false) else { return };
     let service = edge.service();

@@ -84,12 +84,17 @@ impl Engine {
         self.0.as_ref().is_some_and(|own| own.live_restore)
     }
 
-    /// Ends our own engine by a signal and waits until it has gone.
-    pub(crate) fn end(&mut self, signal: &str) {
-        let own = self.0.as_mut().expect("only our own engine is ended");
+    /// Sends our own engine a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let own = self.0.as_ref().expect("only our own engine is sent signals");
         let pid = own.daemon.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-        own.daemon.wait().unwrap();
+    }
+
+    /// Ends our own engine by a signal and waits until it has gone.
+    pub(crate) fn end(&mut self, signal: &str) {
+        self.signal(signal);
+        self.0.as_mut().expect("only our own engine is ended").daemon.wait().unwrap();
     }
 
     /// Starts our own engine again and waits until it answers.
@@ -178,6 +183,10 @@ impl Drop for Engine {
             for line in log.unwrap_or_default().lines().rev().take(20) {
                 println!("engine: {line}");
             }
+        }
+        // A test may have stopped it, or ended it.
+        if let Some(own) = &self.0 {
+            Command::new("kill").args(["-CONT", &own.daemon.id().to_string()]).status().ok();
         }
         // Containers first: with live-restore they would outlive it.
         for id in self.try_docker(&["ps", "-aq"]).unwrap_or_default().lines() {
