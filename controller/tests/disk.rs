@@ -105,9 +105,7 @@ fn a_disk_that_fills_up_after_the_flip_costs_neither_the_rollout_nor_the_journal
 
 fn start(disk: &Disk) -> Option<Edge> {
     let edge = Edge::start_on(Engine::system, Some(&disk.path()))?;
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     eventually("both are up", || edge.endpoints_up("blue") + edge.endpoints_up("green") == 2);
     Some(edge)
 }

@@ -29,9 +29,7 @@ macro_rules! on_an_engine {
 #[test]
 fn a_deploy_under_load_fails_no_request() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let load = Load::start(edge.address());
     for release in ["2", "3", "2"] {
         let deployed = edge.cutover(&[
@@ -105,9 +103,7 @@ fn a_bad_release_is_refused_with_its_reason_and_last_words() {
 #[test]
 fn a_release_that_is_slow_to_start_is_waited_for() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let load = Load::start(edge.address());
     let service = edge.service();
     let deploy = ["deploy", &service, "--tag", "slow-start", "--monitor", "1s", "--json"];
@@ -162,9 +158,7 @@ fn a_release_that_is_killed_for_its_memory_is_rolled_back_and_its_answer_is_no_w
 #[test]
 fn many_deploys_in_a_row_leave_nothing_behind() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let count = std::env::var("CUTOVER_DEPLOYS").ok().map_or(10, |n| n.parse::<usize>().unwrap());
     let service = edge.service();
     let load = Load::start(edge.address());
@@ -226,9 +220,7 @@ fn a_release_that_answers_500_is_rolled_back() {
 #[test]
 fn a_rollback_is_a_flip_while_the_old_color_is_warm_and_a_start_after() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let load = Load::start(edge.address());
     let service = edge.service();
     let deploy =
@@ -259,9 +251,7 @@ fn a_rollback_is_a_flip_while_the_old_color_is_warm_and_a_start_after() {
 #[test]
 fn another_edge_on_the_engine_leaves_what_a_rollout_has_made() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let deploy = ["deploy", &edge.service(), "--tag", "2", "--monitor", "0s", "--keep-warm", "0s"];
     assert_eq!(edge.cutover(&deploy).code, 0);
     let load = Load::start(edge.address());
@@ -273,9 +263,7 @@ fn another_edge_on_the_engine_leaves_what_a_rollout_has_made() {
 #[test]
 fn a_second_rollout_is_told_who_holds_the_lock() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let service = edge.service();
     let first = edge.spawn(&[
         "deploy",
@@ -315,9 +303,7 @@ fn a_second_rollout_is_told_who_holds_the_lock() {
 #[test]
 fn a_controller_killed_at_any_step_finishes_or_undoes_the_rollout() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let service = edge.service();
     let load = Load::start(edge.address());
     let before = ["pull", "create", "start", "ready", "flip"];
@@ -380,9 +366,7 @@ fn a_plan_names_blockers_and_changes_nothing() {
 #[test]
 fn both_colors_are_replaced_one_after_the_other_and_their_weights_come_back() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     eventually("both are up", || edge.endpoints_up("blue") + edge.endpoints_up("green") == 2);
     let service = edge.service();
     assert_eq!(edge.cutover(&["weight", &service, "blue=70", "green=30"]).code, 0);
@@ -528,9 +512,7 @@ fn a_service_that_flips_along_with_one_of_both_colors_is_kept_warm() {
 #[test]
 fn of_twenty_deploys_at_the_same_time_one_wins() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let service = edge.service();
     let deploy = [
         "deploy",
@@ -590,9 +572,7 @@ fn without_auto_a_new_release_waits_for_a_flip() {
 #[test]
 fn a_release_that_ends_while_it_is_judged_is_rolled_back() {
     let edge = on_an_engine!();
-    edge.app("blue", "1");
-    edge.app("green", "1");
-    edge.until_served("1");
+    edge.pair("1");
     let load = Load::start(edge.address());
     let deployed = edge.cutover(&[
         "deploy",

@@ -132,6 +132,13 @@ impl Edge {
         self.app_named(color, release, color)
     }
 
+    /// Blue and green of one release, of which blue serves.
+    pub(crate) fn pair(&self, release: &str) {
+        self.app("blue", release);
+        self.app("green", release);
+        self.until_served(release);
+    }
+
     pub(crate) fn app_named(&self, color: &str, release: &str, name: &str) -> String {
         self.app_with(color, release, name, &[])
     }

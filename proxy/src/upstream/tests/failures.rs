@@ -17,7 +17,7 @@ async fn used() -> (Box<Connection>, TcpStream) {
 async fn until_unusable(connection: &mut Box<Connection>) {
     let noticed = async {
         while connection.is_reusable() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     timeout(DEADLINE, noticed).await.expect("nothing was noticed");
