@@ -14,6 +14,7 @@
 mod harness;
 
 use std::io::Read as _;
+use std::time::Instant;
 
 use harness::{Edge, Load, begin, eventually};
 
@@ -315,8 +316,15 @@ fn a_controller_killed_at_any_step_finishes_or_undoes_the_rollout() {
         let limits = ["--keep-warm", "1s", "--drain-timeout", "3s", "--stream-drain", "3s"];
         let client = edge.spawn(&[&deploy[..], &limits].concat());
         edge.kill_controller_in(&watch, phase);
+        let since = Instant::now();
         drop(client.wait());
         eventually("the rollout is over", || edge.try_rollout().is_some_and(|r| r.is_null()));
+        println!("killed in {phase}, over after {:?}", since.elapsed());
+        if phase == "drain" {
+            let history = edge.cutover(&["history", &service, "--json"]).report();
+            let forced = &history["revisions"][0]["forced"];
+            assert_eq!(forced["streams"], 1, "its deadline outlives who set it: {history}");
+        }
         let active = edge.active();
         assert!(active == "blue" || active == "green", "{active}");
         let names = edge.containers();

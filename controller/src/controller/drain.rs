@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::Controller;
+use crate::config::DrainConfig;
 use crate::events::EventKind;
 use crate::millis::millis;
 use crate::status::DrainStatus;
@@ -50,6 +51,26 @@ impl Controller {
                 return None;
             }
         }
+    }
+
+    /// Ends what still drains of a color by these limits. A controller before us may have begun it,
+    /// and all that it had said of limits went with it.
+    pub(crate) async fn take_over_drain(
+        &self,
+        service: &ServiceName,
+        color: Color,
+        limits: DrainConfig,
+    ) {
+        while !self.world(|world| world.published) {
+            sleep(LOOK_AGAIN).await;
+        }
+        self.follow_drains().await;
+        self.change_quietly(|world| {
+            if let Some(retired) = world.retired.get_mut(&(service.clone(), color)) {
+                retired.limits = limits;
+            }
+        });
+        self.0.drains.notify_one();
     }
 
     /// Follows every drain, and keeps the deadlines.

@@ -171,9 +171,11 @@ impl Shell {
             }
             Side::Old => (part.from, Phase::Drain),
         };
+        let limits = self.limits(&set.service).drain();
         let (tools, progress, tell) =
             (self.tools.clone(), self.progress.clone(), self.tell.clone());
         self.tasks.spawn(async move {
+            tools.controller.take_over_drain(&part.service, color, limits).await;
             let generation = tools.controller.generation();
             tokio::select! {
                 drained = tools.controller.drained(&part.service, color, generation) => {
