@@ -25,7 +25,7 @@ use clap::Parser;
 use self::client::Client;
 use self::failure::{Failure, code};
 use self::options::{Cli, Verb};
-use crate::demo;
+use cutover_demo as demo;
 
 /// Does what the arguments say; the exit code is the contract's.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -6,6 +6,8 @@
 mod diagnostics;
 pub(crate) mod file;
 mod keys;
+pub mod labels;
+pub(crate) mod reload;
 mod restart;
 mod routes;
 mod traffic;

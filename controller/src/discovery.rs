@@ -1,10 +1,10 @@
 //! Containers in: from labels and the engine's events to endpoints.
 //!
 //! One task looks at the engine and tells the controller; everyone else asks it to look again. What
-//! it makes of what it sees is in [`survey`], without I/O.
+//! it makes of what it sees is in [`classify`], without I/O.
 
 mod home;
-pub(crate) mod survey;
+pub(crate) mod classify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
+use self::classify::{Known, Survey};
 pub(crate) use self::home::Home;
-use self::survey::{Known, Survey};
-use crate::containers::{Change, Container, ContainerId, Containers, Signal, State};
-use crate::controller::Controller;
+use crate::config::labels::COMPOSE_PROJECT;
+use crate::engine::{Change, Container, ContainerId, Containers, Signal, State};
 use crate::error::Error;
-use crate::labels::COMPOSE_PROJECT;
 use crate::panics::caught;
+use crate::serving::controller::Controller;
 
 /// Asks the task that looks at the engine. Clones ask the same one.
 #[derive(Clone, Debug)]
@@ -208,7 +208,8 @@ impl Scout {
 
     async fn look_at(&mut self, id: ContainerId) -> Result<(), Error> {
         let found = self.containers.inspect(id.as_str()).await.map_err(unavailable)?;
-        let ours = |c: &Container| c.labels.keys().any(|k| k.starts_with(crate::labels::PREFIX));
+        let ours =
+            |c: &Container| c.labels.keys().any(|k| k.starts_with(crate::config::labels::PREFIX));
         match found.filter(ours) {
             Some(container) => {
                 self.seen.insert(id, container);
@@ -246,7 +247,7 @@ impl Scout {
         for (service, roster) in rosters {
             // A rollout may have noted a container of its own meanwhile: that stays.
             let gone = &self.gone;
-            let note = |state: &mut crate::journal::ServiceState| {
+            let note = |state: &mut crate::state::journal::ServiceState| {
                 state.roster.project = roster.project;
                 state.roster.releases = roster.releases;
                 state.roster.current = roster.current;
@@ -283,17 +284,17 @@ impl Scout {
             doomed: self.doomed.keys().collect(),
             of: &|service: &ServiceName| {
                 let state = self.controller.service_state(service);
-                let active = state.weights.map(crate::weights::Weights::active);
+                let active = state.weights.map(crate::state::weights::Weights::active);
                 (state.roster, active)
             },
         };
-        survey::survey(&containers, &known)
+        classify::survey(&containers, &known)
     }
 }
 
 type Looked = Result<Vec<Container>, String>;
 
-fn unavailable(error: crate::containers::DockerError) -> Error {
+fn unavailable(error: crate::engine::DockerError) -> Error {
     Error::DockerUnavailable(error.to_string())
 }
 

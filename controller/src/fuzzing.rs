@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::control::Body;
-use crate::control::requests::{Flip, Hold, Shares};
-use crate::rollout::request::{Deploy, Rollback};
+use crate::executor::request::{Deploy, Rollback};
+use crate::http::control::Body;
+use crate::http::control::requests::{Flip, Hold, Shares};
 
 /// A body that the control socket takes is written so that it reads back the same, and is refused
 /// with one more key; what it does not take has a reason. Input: a body.

@@ -5,7 +5,7 @@
 //!
 //! `cutover run` is three processes of one binary. The `supervisor` is PID 1: it binds the sockets,
 //! starts the two others, starts again whichever dies, and reads nothing that a client sent. The
-//! proxy, [`cutover_proxy`], gets the listening sockets, gives up what it does not need (`confine`)
+//! proxy, [`cutover_proxy`], gets the listening sockets, gives up what it does not need (`process::confine`)
 //! and parses the internet. The controller, `run`, reads the config, talks to Docker and owns the
 //! disk. The supervisor keeps the sockets open, so while a proxy is replaced clients wait in the
 //! backlog instead of being refused. It holds one end of each child's leash: when the supervisor
@@ -13,20 +13,20 @@
 //!
 //! # The way of a flip
 //!
-//! `cli` is a client of the `control` socket, as `curl` would be → `flip` takes the *turn*, for one
-//! change at a time, and asks the color to come until it is `ready` → the [`journal`] writes down
-//! what is to serve → [`controller`] builds a table out of the [`world`] (`table_builder`) →
-//! `edge` sends it to the proxy, which swaps one pointer and answers with the generation → what
-//! is in flight on the old color drains (`controller::drain`), until the deadline closes it.
+//! `cli` is a client of the `control` socket, as `curl` would be → `serving::flip` takes the *turn*, for one
+//! change at a time, and asks the color to come until it is `ready` → the [`journal`](state::journal) writes down
+//! what is to serve → [`controller`](serving::controller) builds a table out of the [`world`](state::world) (`serving::table`) →
+//! `serving::edge` sends it to the proxy, which swaps one pointer and answers with the generation → what
+//! is in flight on the old color drains (`serving::drain`), until the deadline closes it.
 //!
-//! A deploy is a [`rollout`] around a flip: pull, create, start and probe before it; watch, drain,
+//! A deploy is a rollout ([`executor`]) around a flip: pull, create, start and probe before it; watch, drain,
 //! keep warm and stop after it. Its state machine does no I/O; a shell writes each step to the
 //! journal, then has its actions done. A container is stopped only on a `Drained`, which only a
 //! rollout can make. Whatever changes the world runs detached: a client that hangs up stops nothing.
 //!
 //! # Who owns what
 //!
-//! The [`world`] is all that the controller believes, under one lock that no await holds. Tables
+//! The [`world`](state::world) is all that the controller believes, under one lock that no await holds. Tables
 //! are data made from it, never changed. The journal holds what must outlive us: shares, pauses,
 //! rosters, rollouts, history. The proxy owns requests and pools; what is in flight is what it says.
 //!
@@ -50,44 +50,15 @@
 
 pub mod fuzzing;
 pub mod cli;
-mod demo;
-mod roles;
-mod supervisor;
-mod run;
-pub mod rollout;
+mod process;
+mod http;
+pub mod executor;
 mod discovery;
-mod admin;
-mod control;
-mod doors;
-mod configure;
-mod access_log;
-pub mod flip;
-mod lock;
-mod ready;
-mod metrics;
-pub mod controller;
-mod table_builder;
-pub mod world;
-pub mod journal;
-mod roster;
-mod events;
-mod holder;
-pub mod status;
-pub mod weights;
-mod tally;
-mod edge;
-mod resolver;
-mod probe;
-mod judge;
-pub mod error;
-mod containers;
+pub mod serving;
+pub mod state;
+mod engine;
 mod registry;
-mod drained;
-pub mod labels;
-mod reload;
+pub mod error;
 pub mod config;
 mod millis;
-mod confine;
-mod memory;
 mod panics;
-mod log;

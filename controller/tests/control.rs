@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cutover_controller::config::{Config, ServiceConfig, StaticEndpoint};
-use cutover_controller::controller::Controller;
-use cutover_controller::journal::Journal;
-use cutover_controller::status::ConfigStatus;
-use cutover_controller::weights::Target;
-use cutover_controller::world::{ContainerEndpoint, Discovery};
+use cutover_controller::serving::controller::Controller;
+use cutover_controller::state::journal::Journal;
+use cutover_controller::state::status::ConfigStatus;
+use cutover_controller::state::weights::Target;
+use cutover_controller::state::world::{ContainerEndpoint, Discovery};
 use cutover_proxy::table::{Color, Pause, ServiceName};
 use cutover_proxy::{Listener, Proxy, Settings, serve_link};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -117,7 +117,7 @@ impl House {
         timeout(DEADLINE, waiting).await.expect("it never came to be");
     }
 
-    async fn flip(&self, to: Target) -> cutover_controller::flip::Flipped {
+    async fn flip(&self, to: Target) -> cutover_controller::serving::flip::Flipped {
         self.controller.flip(&web(), to, false).await.unwrap()
     }
 

@@ -15,6 +15,6 @@ fn only_a_rollout_makes_the_proof_that_containers_may_be_stopped() {
     layers::children(&source, &mut files);
     files.retain(|file| fs::read_to_string(file).unwrap().contains("Drained::new("));
     assert!(!files.is_empty(), "the proof has another maker now");
-    files.retain(|file| !file.starts_with(source.join("rollout")));
+    files.retain(|file| !file.starts_with(source.join("executor")));
     assert_eq!(files, Vec::<std::path::PathBuf>::new());
 }

@@ -59,7 +59,8 @@ fn what_readme_types_can_be_typed() {
 
 #[test]
 fn every_metric_is_told_and_exists() {
-    let source = [include_str!("../src/metrics.rs"), include_str!("../src/metrics/process.rs")];
+    let source =
+        [include_str!("../src/http/metrics.rs"), include_str!("../src/http/metrics/process.rs")];
     let known = quoted(&source.concat(), |word| word.starts_with("cutover_"));
     assert_eq!(first_column("Metrics"), known);
 }
@@ -74,9 +75,9 @@ fn every_reason_is_told_and_exists() {
 #[test]
 fn every_route_and_code_is_told_and_exists() {
     let source = [
-        include_str!("../src/control/routes.rs"),
-        include_str!("../src/rollout/routes.rs"),
-        include_str!("../src/control.rs"),
+        include_str!("../src/http/control/routes.rs"),
+        include_str!("../src/http/rollouts.rs"),
+        include_str!("../src/http/control.rs"),
     ];
     let known = quoted(&source.concat(), |word| word.starts_with("/v1/") || word == "/metrics");
     let cells = first_column("Control socket");

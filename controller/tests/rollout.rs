@@ -12,11 +12,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cutover_controller::rollout::actions::{
+use cutover_controller::executor::actions::{
     Action, Ending, Event, Millis, Outcome, Rest, Set, Side,
 };
-use cutover_controller::rollout::machine::{Limits, Member, Origin, Rollout};
-use cutover_controller::rollout::phase::Phase;
+use cutover_controller::executor::machine::{Limits, Member, Origin, Rollout};
+use cutover_controller::executor::phase::Phase;
 use cutover_proxy::table::{Generation, Hangup};
 
 #[test]

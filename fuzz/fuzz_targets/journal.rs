@@ -1,7 +1,7 @@
 //! A journal reads back as it was written, and with one byte changed not at all.
 #![no_main]
 
-use cutover_controller::journal::{decode, encode};
+use cutover_controller::state::journal::{decode, encode};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((at, bytes)) = bytes.split_first_chunk::<4>() else {

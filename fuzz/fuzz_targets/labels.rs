@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cutover_controller::labels::{Labels, PREFIX};
+use cutover_controller::config::labels::{Labels, PREFIX};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let pairs: BTreeMap<&str, &str> =

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::demo::{AppArguments, DemoArguments};
+use cutover_demo::{AppArguments, DemoArguments};
 
 /// Swap blue and green without losing a request.
 #[derive(Debug, Parser)]

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::failure::{Failure, code};
 use super::options::{Controller, Proxy};
 use crate::config::Config;
-use crate::roles::{ControllerError, ControllerOptions, ProxyOptions};
-use crate::{log, roles, supervisor};
+use crate::process::roles::{ControllerError, ControllerOptions, ProxyOptions};
+use crate::process::{log, roles, supervisor};
 
 /// `cutover run`.
 pub(super) fn supervisor(path: Option<&Path>) -> Result<u8, Failure> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::containers::{Container, Containers};
+use crate::engine::{Container, Containers};
 
 /// Where Cutover runs.
 #[derive(Clone, Debug, Eq, PartialEq)]

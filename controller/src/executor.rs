@@ -1,0 +1,370 @@
+//! Bringing a release in, and taking it back: the state machine and the shell around it.
+
+pub mod actions;
+mod auto;
+mod history;
+mod janitor;
+mod judge;
+pub mod machine;
+mod pair;
+pub mod phase;
+mod plan;
+mod prepare;
+mod progress;
+mod ready;
+mod record;
+mod recover;
+mod report;
+pub(crate) mod request;
+mod run;
+mod steps;
+mod tools;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cutover_proxy::table::ServiceName;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::warn;
+
+use self::actions::Event;
+use self::phase::Phase;
+use self::plan::Plan;
+use self::progress::Progress;
+use self::record::{Kind, Record};
+use self::request::{Deploy, Rollback};
+use self::run::{Handle, Shell};
+pub(crate) use self::tools::Tools;
+use crate::error::Error;
+use crate::panics::{caught, detached, forever};
+use crate::registry::Logins;
+use crate::serving::Controller;
+use crate::serving::lock::RolloutLock;
+use crate::state::holder::Holder;
+
+/// All rollouts: starts them, finds them again, and finishes what a crash has left.
+#[derive(Clone, Debug)]
+pub(crate) struct Rollouts {
+    tools: Tools,
+    /// By service. Locked for a look or a change, never across an await.
+    running: Arc<Mutex<BTreeMap<ServiceName, Handle>>>,
+    /// Whether what the journal held has been taken up: nothing new begins before.
+    begun: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+/// The lines that a client reads: events, and the reports last.
+pub(crate) type Lines = mpsc::UnboundedReceiver<Value>;
+
+impl Rollouts {
+    /// Takes up what the journal says was under way.
+    ///
+    /// Needs a tokio runtime.
+    #[must_use]
+    pub(crate) fn start(tools: Tools) -> Self {
+        let rollouts = Self {
+            tools,
+            running: Arc::default(),
+            begun: Arc::new(tokio::sync::watch::Sender::new(false)),
+        };
+        let this = rollouts.clone();
+        tokio::spawn(async move {
+            let begun = async {
+                this.tools.first_look().await;
+                this.take_up();
+            };
+            caught("taking rollouts up", begun).await;
+            this.begun.send_replace(true);
+            this.tools.keep_tidy().await;
+        });
+        let this = rollouts.clone();
+        let watch = move || this.clone().watch_for_newcomers();
+        tokio::spawn(forever("watching for newcomers", watch));
+        rollouts
+    }
+
+    /// Whose rollouts they are.
+    pub(crate) fn controller(&self) -> &Controller {
+        &self.tools.controller
+    }
+
+    /// Deploys; the rollout goes on whether anyone reads the lines or not.
+    ///
+    /// # Errors
+    /// [`Error::RolloutInProgress`] when the lock was not to be had in time, and
+    /// [`Error::UnknownService`].
+    pub(crate) async fn deploy(
+        &self,
+        service: &ServiceName,
+        deploy: Deploy,
+        logins: Logins,
+    ) -> Result<Lines, Error> {
+        self.begun().await;
+        let services = services(service, &deploy);
+        for service in &services {
+            self.tools.known(service)?;
+        }
+        let wait = Duration::from_millis(deploy.wait_lock_ms);
+        let holder = Holder::new(Kind::Deploy.as_str(), deploy.by.as_deref());
+        let lock = self.tools.controller.lock_within(&services, &holder, wait).await?;
+        let (client, lines) = mpsc::unbounded_channel();
+        let this = self.clone();
+        tokio::spawn(async move {
+            let tell = client.clone();
+            let begin = async move { this.begin(services, deploy, logins, lock, client).await };
+            let begun = detached(begin).await;
+            if let Err(error) = begun {
+                tell.send(json!({"error": error_body(&error)})).ok();
+            }
+        });
+        Ok(lines)
+    }
+
+    /// Goes back to the release before, or to one of the history.
+    ///
+    /// While the other color is warm this is a flip. Otherwise the release is started as it was.
+    ///
+    /// # Errors
+    /// As [`Rollouts::deploy`], and [`Error::NotFound`] where there is nothing to go back to.
+    pub(crate) async fn rollback(
+        &self,
+        service: &ServiceName,
+        rollback: Rollback,
+        logins: Logins,
+    ) -> Result<Lines, Error> {
+        self.begun().await;
+        self.tools.known(service)?;
+        let wait = Duration::from_millis(rollback.wait_lock_ms);
+        let services = [service.clone()];
+        let holder = Holder::new(Kind::Rollback.as_str(), rollback.by.as_deref());
+        let lock = self.tools.controller.lock_within(&services, &holder, wait).await?;
+        let (client, lines) = mpsc::unbounded_channel();
+        let by = rollback.by.clone();
+        if let Some(record) = self.tools.warm(service, rollback.revision) {
+            let back = self.tools.back_to_warm(&record, service, by);
+            self.run(back, lock, Logins::default(), Event::Begin, client);
+            return Ok(lines);
+        }
+        let state = self.tools.controller.service_state(service);
+        let active = self.tools.controller.world(|world| world.weights(service)).active();
+        let current = active.colors().first().and_then(|color| state.roster.revisions.get(color));
+        let wanted = rollback
+            .revision
+            .or_else(|| history::before(&state.history, current.copied().unwrap_or(u64::MAX)));
+        let found = wanted.and_then(|revision| history::find(&state.history, revision));
+        let release = found.ok_or_else(|| match rollback.revision {
+            Some(revision) => Error::NotFound(format!("{service} has no revision {revision}")),
+            None => Error::NotFound(format!("{service} has no release to go back to")),
+        })?;
+        let this = self.clone();
+        let service = service.clone();
+        tokio::spawn(async move {
+            let tell = client.clone();
+            let begin = async move {
+                this.begin_again(service, release, rollback, logins, lock, client).await
+            };
+            let begun = detached(begin).await;
+            if let Err(error) = begun {
+                tell.send(json!({"error": error_body(&error)})).ok();
+            }
+        });
+        Ok(lines)
+    }
+
+    /// What a deploy would do.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`], and [`Error::DockerUnavailable`].
+    pub(crate) async fn plan(
+        &self,
+        service: &ServiceName,
+        deploy: &Deploy,
+        logins: &Logins,
+    ) -> Result<Plan, Error> {
+        let mut plan = plan::draw(&self.tools, &services(service, deploy), deploy).await?;
+        plan.check_images(&self.tools, logins).await;
+        Ok(plan)
+    }
+
+    /// Former rollouts, newest first.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`].
+    pub(crate) fn history(&self, service: &ServiceName) -> Result<Vec<Value>, Error> {
+        self.tools.known(service)?;
+        Ok(history::shown(&self.tools.controller.service_state(service).history))
+    }
+
+    async fn begin(
+        &self,
+        services: Vec<ServiceName>,
+        deploy: Deploy,
+        logins: Logins,
+        lock: RolloutLock,
+        client: mpsc::UnboundedSender<Value>,
+    ) -> Result<(), Error> {
+        let progress = Progress::new(self.tools.controller.clone(), Some(client.clone()));
+        for service in &services {
+            progress.say(service, "phase", json!({"phase": Phase::Plan}));
+        }
+        self.tools.can_begin().await?;
+        self.make_room(&services).await;
+        let mut plan = plan::draw(&self.tools, &services, &deploy).await?;
+        plan.check_images(&self.tools, &logins).await;
+        if let Some(blocker) = plan.blockers.first() {
+            self.tools.refuse(&plan, &deploy, Kind::Deploy, &blocker.reason(), &progress);
+            return Ok(());
+        }
+        for (part, _) in &plan.parts {
+            self.tools.await_idle(part).await;
+            self.tools.remember_found(part).await;
+        }
+        let record = self.tools.record(plan, &deploy, Kind::Deploy).await;
+        self.run(record, lock, logins, Event::Begin, client);
+        Ok(())
+    }
+
+    async fn begin_again(
+        &self,
+        service: ServiceName,
+        release: history::Release,
+        asked: Rollback,
+        logins: Logins,
+        lock: RolloutLock,
+        client: mpsc::UnboundedSender<Value>,
+    ) -> Result<(), Error> {
+        let services = [service];
+        self.tools.can_begin().await?;
+        self.make_room(&services).await;
+        let deploy = Deploy {
+            image: Some(release.image.clone()),
+            by: asked.by,
+            monitor_ms: Some(asked.monitor_ms),
+            ..Deploy::default()
+        };
+        let mut plan = plan::draw(&self.tools, &services, &deploy).await?;
+        // It has served as it was: only whether it can still be had is a question.
+        plan.blockers.clear();
+        for (part, _) in &mut plan.parts {
+            self.tools.await_idle(part).await;
+            part.image_id.clone_from(&release.image_id);
+            part.digest.clone_from(&release.digest);
+        }
+        let others = plan.then.iter_mut().map(|(part, _)| part);
+        for part in plan.parts.iter_mut().map(|(part, _)| part).chain(others) {
+            release.recall(part);
+        }
+        plan.check_images(&self.tools, &logins).await;
+        if let Some(blocker) = plan.blockers.first() {
+            let progress = Progress::new(self.tools.controller.clone(), Some(client));
+            self.tools.refuse(&plan, &deploy, Kind::Rollback, &blocker.reason(), &progress);
+            return Ok(());
+        }
+        let record = self.tools.record(plan, &deploy, Kind::Rollback).await;
+        self.run(record, lock, logins, Event::Begin, client);
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        record: Record,
+        lock: RolloutLock,
+        logins: Logins,
+        first: Event,
+        client: mpsc::UnboundedSender<Value>,
+    ) {
+        let progress = Progress::new(self.tools.controller.clone(), Some(client));
+        self.spawn(record, progress, Some(lock), logins, first, 1);
+    }
+
+    fn spawn(
+        &self,
+        record: Record,
+        progress: Progress,
+        lock: Option<RolloutLock>,
+        logins: Logins,
+        first: Event,
+        chances: u8,
+    ) {
+        let id = record.id.clone();
+        let services = record.services();
+        if let (Some(lock), Some(part)) = (&lock, record.parts.first()) {
+            lock.number(part.revision);
+        }
+        let (shell, handle) =
+            Shell::new(self.tools.clone(), record, progress.clone(), lock, logins);
+        {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            for service in &services {
+                let before = running.insert(service.clone(), handle.clone());
+                if let Some(before) = before {
+                    before.tell(Event::Handover);
+                }
+            }
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            if caught("a rollout", shell.run(first)).await.is_some() {
+                return;
+            }
+            // As after a crash of the whole controller: what was begun is finished or undone.
+            match this.journaled().remove(&id) {
+                Some(record) if chances > 0 => this.resume(record, progress, chances - 1),
+                _ => this.give_up(&services, &progress),
+            }
+        });
+    }
+
+    /// After more panics than can be passed over. What the journal has is for the next start.
+    fn give_up(&self, services: &[ServiceName], progress: &Progress) {
+        let error = Error::Failed("an internal error ended the rollout; the log says where".into());
+        for service in services {
+            self.tools.controller.rollout_finished(service, "failed");
+        }
+        progress.send(json!({"error": error_body(&error)}));
+    }
+
+    async fn begun(&self) {
+        self.begun.subscribe().wait_for(|begun| *begun).await.ok();
+    }
+
+    /// Has warm colors stopped that are in the way.
+    async fn make_room(&self, services: &[ServiceName]) {
+        for service in services {
+            let handle = {
+                let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+                running.get(service).filter(|handle| !handle.is_over()).cloned()
+            };
+            if let Some(mut handle) = handle {
+                handle.tell(Event::Supersede);
+                if timeout(ROOM, handle.ended()).await.is_err() {
+                    warn!(%service, "the warm color is still there");
+                }
+            }
+            self.tools.bury(service).await;
+        }
+    }
+}
+
+fn services(first: &ServiceName, deploy: &Deploy) -> Vec<ServiceName> {
+    let mut services = deploy.services.clone();
+    if services.is_empty() {
+        services.push(first.clone());
+    }
+    services.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    services.dedup();
+    services
+}
+
+fn error_body(error: &Error) -> Value {
+    json!({"code": error.code(), "message": error.to_string(), "hint": error.hint()})
+}
+
+/// For a warm color to be stopped: its own grace and Docker's time.
+const ROOM: Duration = Duration::from_secs(90);
+
+#[cfg(test)]
+mod tests;

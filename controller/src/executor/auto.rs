@@ -1,0 +1,178 @@
+//! Releases that come by themselves: Compose starts one beside the other, and it is flipped to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use cutover_proxy::table::{Color, ServiceName};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::Rollouts;
+use super::actions::{Event, Millis};
+use super::machine::{Member, Origin, Rollout};
+use super::plan::Site;
+use super::prepare;
+use super::record::{Found, Kind, Part, Replica};
+use super::request::Deploy;
+use crate::config::OnFailure;
+use crate::engine::Container;
+use crate::error::Error;
+use crate::registry::Logins;
+use crate::state::holder::Holder;
+use crate::state::weights::Target;
+use crate::state::world::World;
+
+/// A color that does not serve and could.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Newcomer {
+    service: ServiceName,
+    from: Color,
+    to: Color,
+    ids: BTreeSet<String>,
+}
+
+impl Rollouts {
+    /// Flips to what becomes ready, wherever `cutover.rollout.auto` is true.
+    pub(super) async fn watch_for_newcomers(self) {
+        self.begun().await;
+        let mut since: BTreeMap<ServiceName, (BTreeSet<String>, Instant)> = BTreeMap::new();
+        loop {
+            sleep(LOOK_AGAIN).await;
+            self.note_who_serves().await;
+            let newcomers = self.tools.controller.world(newcomers);
+            since.retain(|service, (ids, _)| {
+                newcomers.iter().any(|(n, _)| n.service == *service && n.ids == *ids)
+            });
+            for (newcomer, min_ready) in newcomers {
+                let first = (newcomer.ids.clone(), Instant::now());
+                let (_, ready) = since.entry(newcomer.service.clone()).or_insert(first);
+                if ready.elapsed() < min_ready {
+                    continue;
+                }
+                let service = newcomer.service.clone();
+                if let Err(error) = self.take_in(newcomer).await {
+                    warn!(%service, %error, "a new release is ready and not flipped to");
+                }
+            }
+        }
+    }
+
+    /// What has served once is no newcomer: a flip back by hand is not undone.
+    async fn note_who_serves(&self) {
+        let serving = self.tools.controller.world(|world| {
+            let mut serving: BTreeMap<ServiceName, BTreeSet<String>> = BTreeMap::new();
+            for endpoint in world.discovery.endpoints.iter().filter(|e| is_auto(world, &e.service))
+            {
+                let state = world.state.services.get(&endpoint.service);
+                let noted = state.is_some_and(|s| s.roster.served.contains(&endpoint.container));
+                if !noted && world.weights(&endpoint.service).serves(endpoint.color) {
+                    let ids = serving.entry(endpoint.service.clone()).or_default();
+                    ids.insert(endpoint.container.clone());
+                }
+            }
+            serving
+        });
+        for (service, ids) in serving {
+            let kept = self.tools.controller.remember(&service, |state| {
+                state.roster.served.extend(ids);
+            });
+            if let Err(error) = kept.await {
+                warn!(%service, %error, "who serves is not in the journal");
+            }
+        }
+    }
+
+    /// A rollout of containers that run already.
+    async fn take_in(&self, newcomer: Newcomer) -> Result<(), Error> {
+        let Newcomer { service, from, to, ids } = newcomer;
+        let services = [service.clone()];
+        let holder = Holder::new(Kind::Auto.as_str(), Some(BY));
+        // Whoever has the lock knows better.
+        let Ok(lock) = self.tools.controller.lock(&services, &holder) else {
+            return Ok(());
+        };
+        self.make_room(&services).await;
+        let containers = self.tools.discovery.look().await?;
+        let site = Site::find(&self.tools.controller, &service, &containers)?;
+        let new: Vec<&Container> =
+            site.running(to).into_iter().filter(|c| ids.contains(c.id.as_str())).collect();
+        let newest = site.running(from).iter().map(|c| c.created.clone()).max();
+        let Some(first) = new.first() else { return Ok(()) };
+        if site.labelled() || new.iter().any(|c| Some(&c.created) <= newest.as_ref()) {
+            return Ok(());
+        }
+        let mut replicas = Vec::new();
+        for container in &new {
+            let blueprint = self.tools.containers.blueprint(container.id.as_str()).await?;
+            replicas.push(Replica {
+                template: container.id.as_str().to_owned(),
+                name: container.name.clone(),
+                number: None,
+                candidate: container.name.clone(),
+                id: Some(container.id.as_str().to_owned()),
+                spec: Some(blueprint.copy(&container.image, &BTreeMap::new())),
+            });
+        }
+        let deploy = Deploy::default();
+        let part = Part { replicas, displaced: Vec::new(), ..site.part(&deploy, from, to)? };
+        let part = Part {
+            found: Some(match site.config.rollout.on_failure {
+                OnFailure::KeepUnlessCompose => Found::Left,
+                OnFailure::Keep | OnFailure::Remove => Found::Stopped,
+            }),
+            image: first.image.clone(),
+            digest: self.tools.pin(&first.image_id, &first.image).await,
+            image_id: Some(first.image_id.clone()),
+            ..part
+        };
+        self.tools.remember_found(&part).await;
+        let tried = self.tools.controller.remember(&service, |state| {
+            state.roster.served.extend(part.new_ids());
+        });
+        tried.await?;
+        info!(%service, %to, image = part.image, "a new release is ready by itself");
+        let limits = deploy.limits(&site.config);
+        let members = vec![Member { service, passes: 1, limits }];
+        let machine = Rollout::new(members, Origin::Running, Millis(1));
+        let record = prepare::record(Kind::Auto, Some(BY.to_owned()), machine, vec![part]);
+        // Nobody reads along; the history and the events have it.
+        let (client, _) = mpsc::unbounded_channel();
+        self.run(record, lock, Logins::default(), Event::Begin, client);
+        Ok(())
+    }
+}
+
+/// Colors that do not serve, all of whose containers are up and none has served before; and how long
+/// they must have been so.
+fn newcomers(world: &World) -> Vec<(Newcomer, Duration)> {
+    let names = world.discovery.services.keys().filter(|service| is_auto(world, service));
+    let found = names.filter_map(|service| {
+        let from = match world.weights(service).active() {
+            Target::Blue => Color::Blue,
+            Target::Green => Color::Green,
+            Target::Both => return None,
+        };
+        let to = from.other();
+        let endpoints = world.endpoints(service, to);
+        let up = endpoints.iter().all(|endpoint| world.up(service, to, endpoint));
+        let ours = world.discovery.endpoints.iter();
+        let ids: BTreeSet<_> = ours
+            .filter(|e| e.service == *service && e.color == to)
+            .map(|e| e.container.clone())
+            .collect();
+        let served = &world.state.services.get(service)?.roster.served;
+        let new = !ids.is_empty() && ids.is_disjoint(served) && !world.locked.contains_key(service);
+        let min_ready = world.service(service)?.rollout.min_ready;
+        let newcomer = Newcomer { service: service.clone(), from, to, ids };
+        (new && up).then_some((newcomer, min_ready))
+    });
+    found.collect()
+}
+
+fn is_auto(world: &World, service: &ServiceName) -> bool {
+    world.service(service).is_some_and(|config| config.rollout.auto)
+}
+
+const BY: &str = "rollout.auto";
+const LOOK_AGAIN: Duration = Duration::from_millis(500);

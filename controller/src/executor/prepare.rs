@@ -1,0 +1,193 @@
+//! From what a client asked for to a rollout that can begin.
+
+use std::time::SystemTime;
+
+use cutover_proxy::table::{Color, ServiceName};
+use serde_json::json;
+use tracing::warn;
+
+use super::Tools;
+use super::actions::Millis;
+use super::history;
+use super::machine::{Member, Origin, Rollout};
+use super::pair::Pair;
+use super::phase::Phase;
+use super::plan::Plan;
+use super::progress::Progress;
+use super::record::{Kind, Part, Record, Replica};
+use super::report::Report;
+use super::request::Deploy;
+use crate::config::ServiceConfig;
+use crate::state::weights::Target;
+
+impl Tools {
+    /// A rollout of what was planned.
+    pub(super) async fn record(&self, plan: Plan, deploy: &Deploy, kind: Kind) -> Record {
+        let former = self.formers(&plan).await;
+        let limits = |part: &Part, config: &ServiceConfig| {
+            let mut limits = deploy.limits(config);
+            // There is nothing to go back to by a flip where both serve.
+            if part.both.is_some() {
+                limits.keep_warm_ms = 0;
+            }
+            limits
+        };
+        // Where both colors of a service serve, the others flip with the second of them.
+        let in_steps = !plan.then.is_empty();
+        let (first, later): (Vec<_>, Vec<_>) =
+            plan.parts.into_iter().partition(|(part, _)| part.both.is_some() || !in_steps);
+        let members = first.iter().map(|(part, config)| Member {
+            service: part.service.clone(),
+            passes: 1,
+            limits: limits(part, config),
+        });
+        let machine = Rollout::new(members.collect(), Origin::Created, Millis(1));
+        let parts = first.into_iter().map(|(part, _)| part).collect();
+        let later = plan.then.into_iter().chain(later).map(|(part, config)| {
+            let limits = limits(&part, &config);
+            (part, limits)
+        });
+        let pair = Pair { then: later.collect(), former, ..Pair::default() };
+        Record { pair, ..record(kind, deploy.by.clone(), machine, parts) }
+    }
+
+    /// The rollout that keeps the other color of a service warm, if that is where a rollback goes.
+    pub(super) fn warm(&self, service: &ServiceName, wanted: Option<u64>) -> Option<Record> {
+        let state = self.controller.service_state(service);
+        let record: Record = serde_json::from_value(state.rollout?).ok()?;
+        let part = record.parts.iter().find(|part| part.service == *service)?;
+        let serves = self.controller.world(|world| world.weights(service)).active();
+        let revision = state.roster.revisions.get(&part.from);
+        let meant = wanted.is_none_or(|wanted| revision == Some(&wanted));
+        let warm = record.phase == Phase::KeepWarm
+            && record.parts.len() == 1
+            && serves == Target::from(part.to)
+            && meant
+            && self.can_serve(&[(service.clone(), part.from)]).is_ok();
+        warm.then_some(record)
+    }
+
+    /// The way back to containers that are warm.
+    pub(super) fn back_to_warm(
+        &self,
+        warm: &Record,
+        service: &ServiceName,
+        by: Option<String>,
+    ) -> Record {
+        let state = self.controller.service_state(service);
+        let parts: Vec<_> = warm.parts.iter().map(|part| back(part, &state)).collect();
+        let members = warm.machine.members().iter().map(|member| {
+            let mut member = member.clone();
+            member.limits.monitor_ms = 0;
+            member
+        });
+        let machine = Rollout::new(members.collect(), Origin::Running, Millis(1));
+        record(Kind::Rollback, by, machine, parts)
+    }
+
+    /// Reports what was not even begun.
+    pub(super) fn refuse(
+        &self,
+        plan: &Plan,
+        deploy: &Deploy,
+        kind: Kind,
+        reason: &str,
+        progress: &Progress,
+    ) {
+        for (part, _) in &plan.parts {
+            let report = Report {
+                reason: Some(reason.to_owned()),
+                at: now(),
+                by: deploy.by.clone().unwrap_or_else(|| SOMEONE.into()),
+                kind: kind.as_str().into(),
+                ..Report::of(part, "refused")
+            };
+            self.controller.rollout_finished(&part.service, &report.result);
+            progress.send(json!(report));
+        }
+    }
+
+    /// Before the first rollout of a service: what was found serving is its first revision.
+    pub(super) async fn remember_found(&self, part: &Part) {
+        let state = self.controller.service_state(&part.service);
+        if !state.history.is_empty() {
+            return;
+        }
+        let mut release = self.release_of(&part.old).await;
+        if part.both.is_some() {
+            let other = self.release_of(&part.displaced).await;
+            release.both.insert(part.from, release.specs.clone());
+            release.both.insert(part.to, other.specs);
+        }
+        let report = Report {
+            revision: 1,
+            to: part.from.as_str().into(),
+            image: release.image.clone(),
+            digest: release.digest.clone(),
+            at: now(),
+            by: "found running".into(),
+            kind: "found".into(),
+            ..Report::of(part, "done")
+        };
+        let kept = self.controller.remember(&part.service, |state| {
+            state.roster.revisions.insert(part.from, 1);
+            state.roster.last_revision = state.roster.last_revision.max(1);
+            history::add(&mut state.history, &report, &release);
+        });
+        if let Err(error) = kept.await {
+            warn!(%error, "the first revision is not in the history");
+        }
+    }
+}
+
+fn back(part: &Part, state: &crate::state::journal::ServiceState) -> Part {
+    let revision = state.roster.revisions.get(&part.from).copied().unwrap_or(0);
+    let release = history::find(&state.history, revision).unwrap_or_default();
+    let (from, to): (Color, Color) = (part.to, part.from);
+    let replicas = part.old.iter().enumerate().map(|(n, id)| Replica {
+        template: id.clone(),
+        name: String::new(),
+        number: None,
+        candidate: String::new(),
+        id: Some(id.clone()),
+        spec: release.specs.get(n).or_else(|| release.specs.last()).cloned(),
+    });
+    Part {
+        revision: state.roster.last_revision + 1,
+        from,
+        to,
+        image: release.image,
+        digest: release.digest,
+        image_id: release.image_id,
+        replicas: replicas.collect(),
+        old: part.new_ids(),
+        // The rollout that put them aside ends without tidying up.
+        displaced: part.displaced.clone(),
+        found: None,
+        // What is gone back from is looked at before it is thrown away.
+        keep_failed: true,
+        ..part.clone()
+    }
+}
+
+pub(super) fn record(kind: Kind, by: Option<String>, machine: Rollout, parts: Vec<Part>) -> Record {
+    let first = parts.first();
+    let id = first.map(|part| format!("{}-r{}", part.service, part.revision));
+    Record {
+        id: id.unwrap_or_default(),
+        kind,
+        phase: machine.phase(),
+        at: now(),
+        by: by.unwrap_or_else(|| SOMEONE.into()),
+        clock: Millis(1),
+        machine,
+        parts,
+        pair: Pair::default(),
+    }
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+const SOMEONE: &str = "control socket";

@@ -1,0 +1,133 @@
+//! What becomes of a rollout that panics.
+
+use axum::response::{IntoResponse, Response};
+use cutover_proxy::table::Color;
+use http::StatusCode;
+use tokio::sync::watch;
+
+use super::actions::Millis;
+use super::machine::{Limits, Member, Origin, Rollout};
+use super::record::Part;
+use super::*;
+use crate::discovery::Discovery;
+use crate::engine::{Containers, PullPolicy};
+use crate::http::server;
+use crate::panics;
+use crate::serving::controller::tests::{House, web};
+
+/// An engine without a container.
+async fn engine(uri: http::Uri) -> Response {
+    match uri.path().rsplit('/').next() {
+        Some("_ping") => "OK".into_response(),
+        Some("version") => {
+            axum::Json(json!({"ApiVersion": "1.41", "MinAPIVersion": "1.24"})).into_response()
+        }
+        Some("json") if uri.path().ends_with("/containers/json") => {
+            axum::Json(json!([])).into_response()
+        }
+        Some("events") => std::future::pending().await,
+        _ => (StatusCode::NOT_FOUND, axum::Json(json!({"message": "none"}))).into_response(),
+    }
+}
+
+struct Stage {
+    house: House,
+    rollouts: Rollouts,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let house = House::new().await;
+        let path = house.dir.path().join("engine.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let router = axum::Router::new().fallback(engine);
+        tokio::spawn(server::control(listener, |_| true, router.clone(), router));
+        let containers = Containers::new(&path);
+        let controller = house.controller.clone();
+        let discovery = Discovery::start(controller.clone(), containers.clone());
+        let rollouts = Rollouts {
+            tools: Tools { controller, containers, discovery },
+            running: Arc::default(),
+            begun: Arc::new(watch::Sender::new(true)),
+        };
+        Self { house, rollouts }
+    }
+
+    /// Flips `web` to green, as a release that runs already; its first `panics` steps panic.
+    fn roll_out(&self, panics: usize) -> Lines {
+        let controller = &self.house.controller;
+        for _ in 0..panics {
+            panics::inject(&controller.point("a rollout"));
+        }
+        let part = Part {
+            service: web(),
+            revision: 1,
+            from: Color::Blue,
+            to: Color::Green,
+            image: "app".into(),
+            digest: None,
+            image_id: None,
+            pull: PullPolicy::Never,
+            replicas: Vec::new(),
+            old: Vec::new(),
+            displaced: Vec::new(),
+            labelled: false,
+            retain: 0,
+            keep_failed: true,
+            min_ready_ms: 0,
+            both: None,
+            found: None,
+        };
+        let limits = Limits { deploy_ms: 5000, ..Limits::default() };
+        let members = vec![Member { service: web(), passes: 1, limits }];
+        let machine = Rollout::new(members, Origin::Running, Millis(1));
+        let record = prepare::record(Kind::Deploy, None, machine, vec![part]);
+        let lock = controller.lock(&[web()], &Holder::new("deploy", None)).unwrap();
+        let (client, lines) = mpsc::unbounded_channel();
+        self.rollouts.run(record, lock, Logins::default(), Event::Begin, client);
+        lines
+    }
+
+    async fn last(&self, mut lines: Lines) -> Value {
+        let mut last = Value::Null;
+        let reading = async {
+            while let Some(line) = lines.recv().await {
+                last = line;
+            }
+        };
+        timeout(Duration::from_secs(20), reading).await.expect("no end");
+        last
+    }
+
+    async fn is_free_again(&self) {
+        self.house.until(|house| house.controller.check_unlocked(&web()).is_ok()).await;
+        assert_eq!(self.serving(), crate::state::weights::Target::Blue);
+    }
+
+    fn serving(&self) -> crate::state::weights::Target {
+        self.house.controller.world(|world| world.weights(&web())).active()
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_that_panics_is_undone_like_one_of_a_controller_that_died() {
+    let stage = Stage::new().await;
+    let report = stage.last(stage.roll_out(1)).await;
+    assert_eq!(report["service"], "web", "{report}");
+    assert_eq!(report["result"], "refused", "{report}");
+    assert!(report["reason"].as_str().unwrap().contains("the controller failed"), "{report}");
+    stage.is_free_again().await;
+}
+
+#[tokio::test]
+async fn a_rollout_that_panics_again_and_again_has_failed_and_lets_the_lock_go() {
+    let stage = Stage::new().await;
+    let before = panics::count();
+    let last = stage.last(stage.roll_out(2)).await;
+    assert_eq!(last["error"]["code"], "failed", "{last}");
+    assert!(panics::count() >= before + 2);
+    stage.is_free_again().await;
+    let metrics = stage.house.controller.metrics().await;
+    let failed = r#"cutover_rollouts_total{service="web",result="failed"} 1"#;
+    assert!(metrics.contains(failed), "{metrics}");
+}

@@ -1,0 +1,131 @@
+//! What every rollout works with, and the questions it asks of it.
+
+use std::time::{Duration, Instant};
+
+use cutover_proxy::table::{Color, ServiceName};
+use serde_json::json;
+use tracing::warn;
+
+use super::history::{self, Release};
+use super::phase::Phase;
+use super::progress::Progress;
+use super::record::Part;
+use super::report::Report;
+use crate::discovery::Discovery;
+use crate::engine::Containers;
+use crate::error::Error;
+use crate::serving::controller::Controller;
+
+/// The controller, the engine, and the one who looks at it. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    /// Who serves.
+    pub controller: Controller,
+    /// The engine.
+    pub containers: Containers,
+    /// What there is.
+    pub discovery: Discovery,
+}
+
+impl Tools {
+    /// Refuses a service that nobody has heard of.
+    pub(super) fn known(&self, service: &ServiceName) -> Result<(), Error> {
+        self.controller.world(|world| {
+            let known =
+                world.service(service).is_some() || world.state.services.contains_key(service);
+            known.then_some(()).ok_or_else(|| Error::UnknownService {
+                name: service.to_string(),
+                known: world.known(),
+            })
+        })
+    }
+
+    /// Refuses where the engine or the disk would not go along, before anything is touched: even the
+    /// warm color that is in the way.
+    pub(super) async fn can_begin(&self) -> Result<(), Error> {
+        self.discovery.look().await?;
+        self.controller.save().await
+    }
+
+    /// Remembers what has been done already. A disk that does not take it is no reason to do it again:
+    /// it holds in memory and goes out with the next write, and a crash finds it in the world.
+    pub(super) async fn note(
+        &self,
+        service: &ServiceName,
+        change: impl FnOnce(&mut crate::state::journal::ServiceState),
+    ) {
+        if let Err(error) = self.controller.remember(service, change).await {
+            warn!(%service, %error, "done, and not yet in the journal");
+        }
+    }
+
+    /// Whether each of these colors has somebody to serve, or serves already.
+    pub(super) fn can_serve(&self, colors: &[(ServiceName, Color)]) -> Result<(), String> {
+        self.controller.world(|world| {
+            for (service, color) in colors {
+                let endpoints = world.endpoints(service, *color);
+                let up = endpoints.iter().any(|endpoint| world.up(service, *color, endpoint));
+                let serves = world.weights(service).active() == (*color).into();
+                if !up && !serves {
+                    return Err(format!("{service}: {color} has no endpoint that is up"));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What an image that is here is pinned to under a reference.
+    pub(super) async fn pin(&self, image_id: &str, reference: &str) -> Option<String> {
+        let image = self.containers.image(image_id).await.ok().flatten();
+        Some(image.map_or_else(|| image_id.to_owned(), |image| image.pin(reference)))
+    }
+
+    /// Says how many requests and streams a color still has, again and again.
+    pub(super) async fn say_draining(
+        &self,
+        service: &ServiceName,
+        color: Color,
+        phase: Phase,
+        progress: &Progress,
+    ) {
+        loop {
+            tokio::time::sleep(SAY_AGAIN).await;
+            let draining = self.controller.world(|world| world.draining(service, Instant::now()));
+            let ours = draining.iter().filter(|d| d.color == color);
+            let (requests, streams) =
+                ours.fold((0, 0), |(r, s), d| (r + d.requests, s + d.streams));
+            progress.say(
+                service,
+                "drain",
+                json!({"phase": phase, "color": color, "requests": requests, "streams": streams}),
+            );
+        }
+    }
+
+    /// Writes a rollout's end into the history, the roster and the metrics.
+    pub(super) async fn conclude(&self, part: &Part, report: &Report, release: &Release) {
+        self.controller.rollout_finished(&part.service, &report.result);
+        let kept = self.controller.remember(&part.service, |state| {
+            state.roster.last_revision = state.roster.last_revision.max(part.revision);
+            match report.result.as_str() {
+                "done" => {
+                    state.roster.revisions.insert(part.to, part.revision);
+                    if part.both.is_some() {
+                        state.roster.revisions.insert(part.from, part.revision);
+                    }
+                }
+                // Both are what they were.
+                "refused" | "rolled_back" if part.both.is_some() => {}
+                _ => {
+                    state.roster.revisions.remove(&part.to);
+                }
+            }
+            history::add(&mut state.history, report, release);
+        });
+        if let Err(error) = kept.await {
+            warn!(%error, "the history does not know the last rollout");
+        }
+    }
+}
+
+const SAY_AGAIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,195 @@
+//! The control socket as curl would use it, and as nobody should.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use super::*;
+use crate::http::server;
+use crate::serving::controller::tests::House;
+
+/// A house with an open control socket.
+struct Socket {
+    house: House,
+    path: PathBuf,
+}
+
+impl Socket {
+    async fn open() -> Self {
+        let house = House::new().await;
+        let path = house.dir.path().join("control.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let router = router(house.controller.clone());
+        tokio::spawn(server::control(listener, |s| allowed(s, &[]), router, turned_away()));
+        Self { house, path }
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(&self.path).await.unwrap()
+    }
+
+    /// Asks and reads to the end: status and body.
+    async fn ask(&self, head: &str, body: &str) -> (u16, String) {
+        let mut stream = self.connect().await;
+        let request = format!(
+            "{head} HTTP/1.1\r\nhost: cutover\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let reading = stream.read_to_string(&mut answer);
+        timeout(Duration::from_secs(20), reading).await.unwrap().unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    async fn json(&self, head: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.ask(head, body).await;
+        (status, serde_json::from_str(&body).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_flip_answers_with_the_fields_of_the_contract() {
+    let socket = Socket::open().await;
+    let (status, answer) = socket.json("POST /v1/services/web/flip", r#"{"to":"green"}"#).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(
+        (&answer["service"], &answer["from"], &answer["to"]),
+        (&"web".into(), &"blue".into(), &"green".into())
+    );
+    assert_eq!(answer["flip_us"], 41);
+    assert!(answer["generation"].is_u64() && answer["probe_ms"].is_u64());
+
+    let (_, status) = socket.json("GET /v1/status", "").await;
+    let web = status["services"].as_array().unwrap().iter().find(|s| s["name"] == "web").unwrap();
+    assert_eq!((&web["active"], &web["weights"]["green"]), (&"green".into(), &100.into()));
+    assert_eq!(web["colors"]["green"]["endpoints"][0]["up"], true);
+    for field in ["paused", "draining", "rollout"] {
+        assert!(web.get(field).is_some(), "{field}");
+    }
+    assert_eq!(status["generation"], answer["generation"]);
+    assert_eq!(status["config"]["ok"], true);
+}
+
+#[tokio::test]
+async fn what_is_refused_says_why_in_a_stable_word() {
+    let socket = Socket::open().await;
+    socket.house.green.store(false, Ordering::Relaxed);
+    let large = format!("{{\"to\":\"{}\"}}", "x".repeat(1 << 20));
+    for (head, body, status, code) in [
+        ("POST /v1/services/nobody/flip", r#"{"to":"blue"}"#, 404, "unknown_service"),
+        ("POST /v1/services/web/flip", r#"{"to":"red"}"#, 400, "bad_request"),
+        ("POST /v1/services/web/flip", r#"{"to":"#, 400, "bad_request"),
+        ("POST /v1/services/web/flip", "", 400, "bad_request"),
+        ("POST /v1/services/web/flip", r#"{"to":"green"}"#, 409, "probe_failed"),
+        ("POST /v1/services/web/weight", r#"{"blue":5}"#, 400, "bad_request"),
+        ("POST /v1/services/web/weight", "", 400, "bad_request"),
+        ("POST /v1/services/web/weight", r#"{"blue":0,"green":0}"#, 400, "bad_request"),
+        ("POST /v1/services/web/flip", &large, 413, "too_large"),
+        ("GET /v1/services/web/flip", "", 405, "wrong_method"),
+        ("GET /v1/nothing", "", 404, "not_found"),
+        ("GET /v1/events?follow=perhaps", "", 400, "bad_request"),
+    ] {
+        let (got, answer) = socket.json(head, body).await;
+        assert_eq!((got, &answer["error"]["code"]), (status, &code.into()), "{head} {answer}");
+        assert!(answer["error"]["message"].is_string() && answer["error"]["hint"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn weights_and_pauses_go_over_the_socket() {
+    let socket = Socket::open().await;
+    let weight = r#"{"blue":95,"green":5}"#;
+    let (status, answer) = socket.json("POST /v1/services/web/weight", weight).await;
+    assert_eq!((status, &answer["weights"]["green"]), (200, &5.into()));
+    assert_eq!(socket.json("POST /v1/services/web/pause", "").await.1["paused"], true);
+    assert_eq!(socket.json("GET /v1/services/web", "").await.1["paused"], true);
+    assert_eq!(socket.json("POST /v1/services/web/resume", "").await.1["paused"], false);
+    let metrics = socket.ask("GET /metrics", "").await.1;
+    assert!(metrics.contains(r#"cutover_active{service="web",color="green"} 0.05"#), "{metrics}");
+}
+
+#[tokio::test]
+async fn events_arrive_as_they_happen_and_can_be_read_later() {
+    let socket = Socket::open().await;
+    let mut stream = socket.connect().await;
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    while !lines.next_line().await.unwrap().unwrap().is_empty() {}
+    socket.ask("POST /v1/services/web/flip", r#"{"to":"green","force":true}"#).await;
+    let flipped = async {
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap();
+            if line.contains(r#""event":"flipped""#) {
+                break serde_json::from_str::<Value>(&line).unwrap();
+            }
+        }
+    };
+    let flipped = timeout(Duration::from_secs(20), flipped).await.unwrap();
+    assert_eq!((&flipped["service"], &flipped["to"]), (&"web".into(), &"green".into()));
+    let (_, past) = socket.ask("GET /v1/events?follow=false", "").await;
+    assert!(past.contains(r#""event":"flipped""#), "{past}");
+}
+
+#[tokio::test]
+async fn a_thousand_silent_and_babbling_callers_keep_nobody_out() {
+    let socket = Socket::open().await;
+    let mut callers = Vec::new();
+    for n in 0..1000 {
+        let mut stream = socket.connect().await;
+        let words: &[u8] = match n % 4 {
+            0 => b"",
+            1 => b"GET /v1/sta",
+            2 => &[0xff; 512],
+            _ => b"POST /v1/services/web/flip HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{",
+        };
+        // Whoever was sent away already cannot be written to.
+        stream.write_all(words).await.ok();
+        callers.push(stream);
+        if n % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(socket.ask("GET /v1/status", "").await.0, 200);
+    drop(callers);
+    assert_eq!(socket.ask("GET /v1/status", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn whoever_is_not_on_the_list_is_turned_away() {
+    let house = House::new().await;
+    let path = house.dir.path().join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let inside = router(house.controller.clone());
+    tokio::spawn(server::control(listener, |_| false, inside, turned_away()));
+    let socket = Socket { house, path };
+    let (status, answer) = socket.json("GET /v1/status", "").await;
+    assert_eq!((status, &answer["error"]["code"]), (403, &"forbidden".into()));
+}
+
+#[tokio::test]
+async fn our_own_user_may_come_in() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    assert!(allowed(&ours, &[]));
+}
+
+#[tokio::test]
+async fn the_document_names_every_path_there_is() {
+    let socket = Socket::open().await;
+    let (_, document) = socket.json("GET /v1/openapi.json", "").await;
+    for path in
+        ["/v1/status", "/v1/services/{name}/flip", "/v1/events", "/v1/config/reload", "/metrics"]
+    {
+        assert!(document["paths"].get(path).is_some(), "{path}");
+    }
+    let codes = &document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]
+        ["enum"];
+    assert!(codes.as_array().unwrap().contains(&"probe_failed".into()));
+}

@@ -1,0 +1,90 @@
+use std::collections::HashSet;
+
+use cutover_proxy::table::Snapshot;
+
+use super::*;
+use crate::config::{Config, ServiceConfig};
+use crate::state::journal::State;
+use crate::state::status::ConfigStatus;
+
+fn text(families: Families) -> String {
+    TextEncoder::new().encode_to_string(&families.finish()).unwrap()
+}
+
+fn counted() -> World {
+    let color = |color: &str| ColorStats {
+        color: color.into(),
+        requests: [(200, 3), (502, 1)].into(),
+        duration_counts: vec![1; DURATION_BUCKETS.len() + 1],
+        duration_sum_us: 2_500_000,
+        forced: [("stream".into(), 2)].into(),
+        ..ColorStats::default()
+    };
+    let config = Config {
+        services: [("web".parse().unwrap(), ServiceConfig::default())].into(),
+        ..Config::default()
+    };
+    let mut world = World::new(config, ConfigStatus::default(), State::default());
+    world.snapshot = Snapshot {
+        services: vec![ServiceStats {
+            name: "web".into(),
+            colors: vec![color("blue"), color("green")],
+            unserved: [(503, 7)].into(),
+            ..ServiceStats::default()
+        }],
+        ..Snapshot::default()
+    };
+    world
+}
+
+#[test]
+fn every_family_is_told_of_once_and_every_line_belongs_to_one() {
+    let mut families = Families::default();
+    proxy(&mut families, &counted());
+    world_families(&mut families, &counted());
+    own(&mut families, &Tally::default(), &BTreeSet::from(["web".parse().unwrap()]));
+    process::families(
+        &mut families,
+        &[
+            ("controller", cutover_proxy::process_stats()),
+            ("proxy", cutover_proxy::process_stats()),
+        ],
+    );
+    let text = text(families);
+    let mut typed = HashSet::new();
+    let mut series = HashSet::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            assert!(typed.insert(rest.split(' ').next().unwrap()), "{line}");
+        } else if !line.starts_with('#') {
+            let (key, value) = line.rsplit_once(' ').unwrap();
+            assert!(series.insert(key), "twice: {line}");
+            value.parse::<f64>().unwrap();
+            let name = key.split('{').next().unwrap();
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s));
+            assert!(typed.contains(name) || base.is_some_and(|b| typed.contains(b)), "{line}");
+        }
+    }
+    for name in ["cutover_flips_total", "cutover_rollouts_total", "cutover_rollout_phase"] {
+        assert!(typed.contains(name), "{name} is there before its first event");
+    }
+}
+
+#[test]
+fn counts_of_the_proxy_come_out_under_their_names() {
+    let mut families = Families::default();
+    proxy(&mut families, &counted());
+    world_families(&mut families, &counted());
+    let text = text(families);
+    for line in [
+        r#"cutover_requests_total{service="web",color="green",code="502"} 1"#,
+        r#"cutover_requests_total{service="web",color="none",code="503"} 7"#,
+        r#"cutover_request_duration_seconds_bucket{service="web",color="blue",le="0.001"} 2"#,
+        r#"cutover_request_duration_seconds_bucket{service="web",color="blue",le="+Inf"} 15"#,
+        r#"cutover_request_duration_seconds_sum{service="web",color="blue"} 2.5"#,
+        r#"cutover_drain_forced_total{service="web",kind="stream"} 4"#,
+        r#"cutover_active{service="web",color="blue"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The control API of rollouts: `deploy`, `rollback`, `history`, `plan`.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use futures_util::stream;
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::executor::request::{Deploy, Rollback};
+use crate::executor::{Lines, Rollouts};
+use crate::http::control::{Body, json, lines, service_name};
+use crate::http::server::Peer;
+use crate::registry::{ALL_HEADER, Logins, ONE_HEADER};
+
+/// The routes, to be merged into the control API.
+pub(crate) fn router(rollouts: Rollouts) -> Router {
+    Router::new()
+        .route("/v1/services/{name}/deploy", post(deploy))
+        .route("/v1/services/{name}/history", get(history))
+        .route("/v1/services/{name}/plan", post(plan))
+        .route("/v1/services/{name}/rollback", post(rollback))
+        .with_state(rollouts)
+}
+
+/// The same paths where Docker is switched off: they say so.
+pub(crate) fn without_docker() -> Router {
+    async fn off() -> Error {
+        Error::DockerUnavailable("it is switched off, docker.enable is false".into())
+    }
+    Router::new()
+        .route("/v1/services/{name}/deploy", post(off))
+        .route("/v1/services/{name}/history", get(off))
+        .route("/v1/services/{name}/plan", post(off))
+        .route("/v1/services/{name}/rollback", post(off))
+}
+
+async fn deploy(
+    State(rollouts): State<Rollouts>,
+    Path(name): Path<String>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    Body(mut body): Body<Deploy>,
+) -> Result<Response, Error> {
+    body.by = body.by.or_else(|| by(peer));
+    let name = service_name(rollouts.controller(), &name)?;
+    let logins = logins(&headers)?;
+    Ok(stream_of(rollouts.deploy(&name, body, logins).await?))
+}
+
+async fn rollback(
+    State(rollouts): State<Rollouts>,
+    Path(name): Path<String>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    Body(mut body): Body<Rollback>,
+) -> Result<Response, Error> {
+    body.by = body.by.or_else(|| by(peer));
+    let name = service_name(rollouts.controller(), &name)?;
+    let logins = logins(&headers)?;
+    Ok(stream_of(rollouts.rollback(&name, body, logins).await?))
+}
+
+async fn plan(
+    State(rollouts): State<Rollouts>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Body(body): Body<Deploy>,
+) -> Result<Response, Error> {
+    let name = service_name(rollouts.controller(), &name)?;
+    let logins = logins(&headers)?;
+    Ok(json(StatusCode::OK, &rollouts.plan(&name, &body, &logins).await?))
+}
+
+async fn history(
+    State(rollouts): State<Rollouts>,
+    Path(name): Path<String>,
+) -> Result<Response, Error> {
+    let name = service_name(rollouts.controller(), &name)?;
+    let revisions = rollouts.history(&name)?;
+    Ok(json(StatusCode::OK, &Revisions { service: name.to_string(), revisions }))
+}
+
+#[derive(Serialize)]
+struct Revisions {
+    service: String,
+    revisions: Vec<Value>,
+}
+
+/// Who asked, where they do not say.
+fn by(peer: Option<Extension<Peer>>) -> Option<String> {
+    peer.map(|Extension(peer)| format!("uid {}", peer.uid))
+}
+
+/// The caller's logins for registries.
+fn logins(headers: &HeaderMap) -> Result<Logins, Error> {
+    let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+    let wrong = || {
+        let message =
+            "X-Registry-Auth is base64 of a JSON object, X-Registry-Config of several by registry";
+        Error::BadRequest(message.into())
+    };
+    Logins::from_headers(header(ONE_HEADER), header(ALL_HEADER)).ok_or_else(wrong)
+}
+
+fn stream_of(from: Lines) -> Response {
+    lines(stream::unfold(from, async |mut from| from.recv().await.map(|line| (line, from))))
+}

@@ -1,0 +1,113 @@
+//! The controller role: everything put together, until told to stop.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::config::reload::Reload;
+use crate::discovery::Discovery;
+use crate::engine::Containers;
+use crate::executor::{Rollouts, Tools};
+use crate::http::{admin, control, rollouts as routes, server};
+use crate::serving::configure::warnings;
+use crate::serving::controller::Controller;
+use crate::state::journal::Journal;
+use crate::state::status::ConfigStatus;
+
+/// What the role needs from whoever starts it.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// The config to start with.
+    pub config: Config,
+    /// Where it came from; `None` where there is no file.
+    pub config_path: Option<PathBuf>,
+    /// The control socket, bound.
+    pub control: UnixListener,
+    /// The admin address, bound; `None` is off.
+    pub admin: Option<std::net::TcpListener>,
+    /// The config file under watch.
+    pub reload: Reload,
+    /// What comes up meanwhile. Its end is the end of the controller.
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+/// Something that the controller is to react to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Notice {
+    /// The access log is to be opened anew.
+    ReopenLog,
+    /// The end is near: `/readyz` fails from now on.
+    Retire,
+    /// End now.
+    Stop,
+}
+
+/// Runs the controller until its notices end.
+///
+/// Needs a tokio runtime; one thread is enough.
+///
+/// # Errors
+/// Only where it cannot even begin. Without a proxy, a name server, a writable disk or Docker it
+/// runs, and says what is missing.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let Options { config, config_path, control, admin, mut reload, mut notices } = options;
+    let listen = config.listen.clone();
+    let path = config_path.map(|path| path.display().to_string());
+    let docker = config.docker.clone();
+    let status = ConfigStatus {
+        ok: true,
+        warnings: warnings(&config, path.as_deref()),
+        path,
+        ..ConfigStatus::default()
+    };
+    let journal = Journal::new(config.runtime.state_dir.clone());
+    let link = listen.control.with_file_name("proxy.sock");
+    let controller = Controller::start(config, status, journal, &link);
+    let rollouts = docker.enable.then(|| {
+        controller.await_containers();
+        let containers = Containers::new(&docker.socket);
+        let discovery = Discovery::start(controller.clone(), containers.clone());
+        Rollouts::start(Tools { controller: controller.clone(), containers, discovery })
+    });
+    let routes = rollouts.map_or_else(routes::without_docker, routes::router);
+    let router = control::router(controller.clone()).merge(routes);
+
+    controller.open_access_log().await;
+
+    control.set_nonblocking(true)?;
+    let control = tokio::net::UnixListener::from_std(control).context("the control socket")?;
+    let gids = listen.control_gids;
+    tokio::spawn(server::control(
+        control,
+        move |stream| control::allowed(stream, &gids),
+        router,
+        control::turned_away(),
+    ));
+    if let Some(admin) = admin {
+        admin.set_nonblocking(true)?;
+        let admin = tokio::net::TcpListener::from_std(admin).context("the admin address")?;
+        tokio::spawn(server::admin(admin, admin::router(controller.clone())));
+    }
+    info!(control = %listen.control.display(), "controller started");
+
+    loop {
+        tokio::select! {
+            // What is wrong with it is in the log and in `status`.
+            loaded = reload.next() => drop(controller.take_config(loaded).await),
+            notice = notices.recv() => match notice {
+                Some(Notice::ReopenLog) => controller.open_access_log().await,
+                Some(Notice::Retire) => controller.retire(),
+                Some(Notice::Stop) | None => break,
+            },
+        }
+    }
+    controller.retire();
+    if let Err(error) = controller.save().await {
+        warn!(%error, "the journal is as it was before");
+    }
+    Ok(())
+}

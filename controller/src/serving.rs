@@ -1,0 +1,18 @@
+//! Who serves: the controller's state made into tables, flips, drains, probes and names.
+
+mod access_log;
+pub(crate) mod configure;
+pub mod controller;
+pub(crate) mod counters;
+mod drain;
+pub(crate) mod edge;
+pub mod flip;
+pub mod lock;
+pub(crate) mod probe;
+mod probing;
+pub mod ready;
+mod resolver;
+mod status;
+pub(crate) mod table;
+
+pub use self::controller::Controller;

@@ -1,0 +1,131 @@
+//! From one config to the next.
+
+use std::path::{Path, PathBuf};
+
+use cutover_proxy::table::Generation;
+use tracing::{info, warn};
+
+use crate::config::reload::is_pinned;
+use crate::config::{Config, Report};
+use crate::error::Error;
+use crate::panics::detached;
+use crate::serving::controller::Controller;
+use crate::serving::edge::Applied;
+use crate::state::events::EventKind;
+use crate::state::status::ConfigStatus;
+
+impl Controller {
+    /// Makes another config live, in one table.
+    ///
+    /// Without a proxy it is live as soon as there is one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the proxy does not take the table; the old config stays.
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on to the end.
+    pub async fn reload(&self, config: Config) -> Result<Generation, Error> {
+        let this = self.clone();
+        detached(async move { this.reload_in_turn(config).await }).await
+    }
+
+    async fn reload_in_turn(&self, mut config: Config) -> Result<Generation, Error> {
+        let _turn = self.0.turn.lock().await;
+        let old = self.change(|world| {
+            let restart_needed = config.keep_bound(&world.config);
+            let status = ConfigStatus {
+                path: world.config_status.path.clone(),
+                ok: true,
+                error: None,
+                restart_needed,
+                warnings: warnings(&config, world.config_status.path.as_deref()),
+            };
+            let old_status = std::mem::replace(&mut world.config_status, status);
+            let old = std::mem::replace(&mut world.config, config.into());
+            world.look_up_literals();
+            (old, old_status)
+        });
+        if self.world(|world| world.config.access_log != old.0.access_log) {
+            self.open_access_log().await;
+        }
+        match self.publish(None).await {
+            Ok(Applied { generation, .. }) => {
+                info!(%generation, "config live");
+                self.tally(|tally| tally.reloads.ok += 1);
+                self.0.events.send(EventKind::ConfigReloaded { generation });
+                Ok(generation)
+            }
+            Err(Error::ProxyUnavailable) => {
+                self.0.stale.notify_one();
+                self.tally(|tally| tally.reloads.ok += 1);
+                Ok(self.generation())
+            }
+            Err(error) => {
+                let (config, status) = old;
+                self.change(|world| {
+                    world.config = config;
+                    world.config_status = status;
+                });
+                self.refuse_config(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the config file again, and makes it live if it is valid and new.
+    ///
+    /// # Errors
+    /// [`Error::ConfigInvalid`] with all that is wrong with it, and as [`Controller::reload`].
+    pub async fn reload_file(&self) -> Result<Generation, Error> {
+        let path = self.world(|world| world.config_status.path.clone()).map(PathBuf::from);
+        let serves = self.world(|world| !world.config.services.is_empty());
+        let load = move || Config::load_again(path.as_deref(), serves);
+        let loaded = tokio::task::spawn_blocking(load).await;
+        self.take_config(loaded.map_err(|error| Error::Failed(error.to_string()))?).await
+    }
+
+    /// Makes what was read from the config file live, if it is valid and new.
+    ///
+    /// # Errors
+    /// As [`Controller::reload_file`].
+    pub async fn take_config(&self, loaded: Result<Config, Report>) -> Result<Generation, Error> {
+        match loaded {
+            Ok(config) => {
+                // What waits for a restart is not in the config that is live.
+                let same = self.world(|w| {
+                    let status = &w.config_status;
+                    status.ok && status.restart_needed.is_empty() && *w.config == config
+                });
+                if same { Ok(self.generation()) } else { self.reload(config).await }
+            }
+            Err(report) => {
+                let report = report.render();
+                warn!(%report, "the config on the disk is not valid; the old one stays live");
+                self.refuse_config(report.clone());
+                Err(Error::ConfigInvalid(report))
+            }
+        }
+    }
+
+    /// Notes that what is on the disk is no valid config. What is live stays.
+    pub fn refuse_config(&self, message: String) {
+        self.tally(|tally| tally.reloads.refused += 1);
+        self.change_quietly(|world| {
+            world.config_status.ok = false;
+            world.config_status.error = Some(message.clone());
+        });
+        self.0.events.send(EventKind::ConfigRefused { message });
+    }
+}
+
+/// What is allowed in a config, or about its file, and still worth a word.
+pub(crate) fn warnings(config: &Config, path: Option<&str>) -> Vec<String> {
+    let mut warnings = config.warnings();
+    if path.is_some_and(|path| is_pinned(Path::new(path))) {
+        warnings.push(PINNED.to_owned());
+    }
+    warnings
+}
+
+const PINNED: &str = "the config source is a pinned inode: the file is mounted by itself, so a \
+                      replaced file is never seen; mount its directory instead";

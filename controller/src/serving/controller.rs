@@ -1,0 +1,395 @@
+//! The heart: one world, one table at a time.
+//!
+//! Everything that changes what is served takes the *turn*, changes the [`World`], and publishes
+//! one table. Everything else looks at the world for a moment and leaves.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cutover_proxy::table::{Generation, ServiceName, Snapshot};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::probing::Tasks;
+use crate::config::{Config, DrainConfig};
+use crate::error::Error;
+use crate::panics::{detached, forever};
+use crate::serving::counters::{Rates, Tally};
+use crate::serving::edge::{AccessLogTarget, Applied, Edge, Link};
+use crate::serving::resolver::Resolver;
+use crate::serving::table;
+use crate::state::events::{EventKind, Events};
+use crate::state::journal::Journal;
+use crate::state::status::ConfigStatus;
+use crate::state::world::{Discovery, World};
+
+/// A handle to the controller; clones share it.
+#[derive(Clone, Debug)]
+pub struct Controller(pub(crate) Arc<Inner>);
+
+/// What the handles share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) edge: Edge,
+    pub(crate) events: Events,
+    pub(crate) resolver: Resolver,
+    /// Locked for a look or a change, never across an await.
+    world: Mutex<World>,
+    /// Locked like the world; what metrics count beside it.
+    pub(crate) tally: Mutex<Tally>,
+    /// Locked like the world.
+    pub(crate) tasks: Mutex<Tasks>,
+    /// Held by whoever is about to change what is served, until it is live.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Held while the journal is written, so that an older state never replaces a newer one.
+    disk: tokio::sync::Mutex<()>,
+    journal: Journal,
+    /// The world has changed by itself: a table is due.
+    pub(crate) stale: Notify,
+    /// Whether the first look at the containers is over. Before that no table goes out by itself:
+    /// one without them would take from a proxy that serves what it serves.
+    containers_known: watch::Sender<bool>,
+    /// Something may be draining.
+    pub(crate) drains: Notify,
+    /// The end is near.
+    retiring: AtomicBool,
+    /// Ticks when a drain has ended or a color has come back.
+    pub(crate) drain_ended: watch::Sender<()>,
+}
+
+impl Controller {
+    /// Starts from what config and journal say, and goes on by itself: links, tables, probes, names.
+    ///
+    /// Needs a tokio runtime.
+    #[must_use]
+    pub fn start(
+        config: Config,
+        config_status: ConfigStatus,
+        journal: Journal,
+        edge_path: &Path,
+    ) -> Self {
+        let state = journal.load().christened();
+        let edge = Edge::connect(edge_path.into(), state.generation);
+        let controller = Self(Arc::new(Inner {
+            edge,
+            events: Events::default(),
+            resolver: Resolver::system(),
+            world: Mutex::new(World::new(config, config_status, state)),
+            tally: Mutex::default(),
+            tasks: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            disk: tokio::sync::Mutex::default(),
+            journal,
+            stale: Notify::new(),
+            containers_known: watch::Sender::new(true),
+            drains: Notify::new(),
+            drain_ended: watch::Sender::new(()),
+            retiring: AtomicBool::new(false),
+        }));
+        controller.sync_tasks();
+        controller.keep("publishing", Self::republish);
+        controller.keep("watching drains", Self::watch_drains);
+        controller.keep("watching the link", Self::watch_link);
+        controller.keep("counting", Self::keep_counting);
+        controller
+    }
+
+    /// Has some work done in the background, from now on.
+    fn keep<W>(&self, what: &'static str, work: fn(Self) -> W)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let this = self.clone();
+        tokio::spawn(forever(what, move || work(this.clone())));
+    }
+
+    /// Holds the first table back until [`Controller::containers_known`].
+    pub fn await_containers(&self) {
+        self.0.containers_known.send_replace(false);
+    }
+
+    /// The containers have been looked at, or cannot be: tables go out from now on.
+    pub fn containers_known(&self) {
+        self.0.containers_known.send_replace(true);
+        self.0.stale.notify_one();
+    }
+
+    /// The config that is live.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.world(|world| Arc::clone(&world.config))
+    }
+
+    /// What happens, as it happens.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Replaces what is known of containers: their services and endpoints, in one table.
+    ///
+    /// # Errors
+    /// [`Error::ProxyUnavailable`]: the change is live as soon as there is a proxy, and
+    /// [`Error::Refused`].
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on to the end.
+    pub async fn set_containers(&self, discovery: Discovery) -> Result<(), Error> {
+        self.rediscover(move |known| *known = discovery).await
+    }
+
+    /// Takes every endpoint of a container out of the table: it is about to go.
+    ///
+    /// # Errors
+    /// As [`Controller::set_containers`].
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on to the end.
+    pub async fn remove_endpoint(&self, container: &str) -> Result<(), Error> {
+        let container = container.to_owned();
+        self.rediscover(move |known| known.endpoints.retain(|e| e.container != container)).await
+    }
+
+    async fn rediscover(
+        &self,
+        change: impl FnOnce(&mut Discovery) + Send + 'static,
+    ) -> Result<(), Error> {
+        let this = self.clone();
+        detached(async move {
+            let _turn = this.0.turn.lock().await;
+            let changed = this.change(|world| {
+                let before = world.discovery.clone();
+                change(&mut world.discovery);
+                world.look_up_literals();
+                world.discovery != before
+            });
+            if !changed {
+                return Ok(());
+            }
+            this.publish(None).await.map(drop).inspect_err(|_| this.0.stale.notify_one())
+        })
+        .await
+    }
+
+    /// Counts afresh; without a proxy, the last counts there were.
+    pub async fn snapshot(&self) -> Snapshot {
+        match timeout(SNAPSHOT, self.0.edge.snapshot()).await {
+            Ok(Ok(snapshot)) => self.change_quietly(|world| {
+                world.snapshot = snapshot;
+                world.snapshot.clone()
+            }),
+            _ => self.world(|world| world.snapshot.clone()),
+        }
+    }
+
+    /// Where access log lines go from now on.
+    ///
+    /// # Errors
+    /// When no proxy has heard of it yet; the next one will.
+    pub async fn access_log(&self, target: AccessLogTarget) -> Result<(), Error> {
+        self.0.edge.access_log(target).await
+    }
+
+    /// The live table; 0 before the first.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        match &*self.0.edge.link().borrow() {
+            Link::Up { generation, .. } => *generation,
+            Link::Down => self.world(|world| world.state.generation),
+        }
+    }
+
+    /// Why this Cutover should get no new clients now; `None` is ready.
+    #[must_use]
+    pub fn unready(&self) -> Option<&'static str> {
+        let live = |link: &Link| matches!(link, Link::Up { generation, .. } if generation.0 > 0);
+        if self.0.retiring.load(Ordering::Relaxed) {
+            Some("shutting down")
+        } else if !live(&self.0.edge.link().borrow()) || !self.world(|world| world.published) {
+            Some("no table is live")
+        } else {
+            None
+        }
+    }
+
+    /// From now on [`Controller::unready`] says that the end is near.
+    pub fn retire(&self) {
+        self.0.retiring.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests per second by service and color, over the last seconds.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        self.tally(|tally| tally.rates.per_second.clone())
+    }
+
+    /// What the journal holds of a service: shares, pause, rollout, history.
+    #[must_use]
+    pub fn service_state(&self, service: &ServiceName) -> crate::state::journal::ServiceState {
+        self.world(|world| world.state.services.get(service).cloned().unwrap_or_default())
+    }
+
+    /// Changes what the journal holds of a service, and waits until it is on the disk.
+    ///
+    /// For rollouts and their history. Shares and pauses are changed by flips.
+    ///
+    /// # Errors
+    /// [`Error::StateUnwritable`]; the change holds in memory and goes out with the next write.
+    pub async fn remember(
+        &self,
+        service: &ServiceName,
+        change: impl FnOnce(&mut crate::state::journal::ServiceState),
+    ) -> Result<(), Error> {
+        self.change_quietly(|world| {
+            change(world.state.services.entry(service.clone()).or_default())
+        });
+        self.save().await
+    }
+
+    /// Looks at the world.
+    pub(crate) fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        look(&self.0.world.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the world in a way that neither probes nor names have to follow.
+    pub(crate) fn change_quietly<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        change(&mut self.0.world.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the world; probes and names follow.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        let changed = self.change_quietly(change);
+        self.sync_tasks();
+        changed
+    }
+
+    pub(crate) fn tally<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
+        change(&mut self.0.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the world as it is the live table. The caller has the turn.
+    ///
+    /// `drain` is for the colors that stop serving with it; `None` is what the config says.
+    pub(crate) async fn publish(&self, drain: Option<DrainConfig>) -> Result<Applied, Error> {
+        let (table, live, same) = self.world(|world| {
+            let table = table::build(world);
+            let same = world.table.as_ref() == Some(&table);
+            (table, world.shares(), same)
+        });
+        if same {
+            // Nothing that the proxy knows of has changed: the health of an idle color, say.
+            self.change_quietly(World::end_boot);
+            let generation = self.generation();
+            return Ok(Applied { generation, swap: Duration::ZERO });
+        }
+        let applied = timeout(APPLY, self.0.edge.apply(table.clone())).await;
+        let applied = applied.unwrap_or(Err(Error::ProxyUnavailable));
+        self.change_quietly(|world| {
+            // After a failure nobody knows what is live.
+            world.table = applied.is_ok().then_some(table);
+            if let Ok(Applied { generation, .. }) = applied {
+                world.went_live(live, generation, drain, Instant::now());
+            }
+        });
+        let applied = applied?;
+        self.0.drains.notify_one();
+        self.0.drain_ended.send_replace(());
+        // A full disk must not stop what serves; flips have asked the disk before.
+        if let Err(error) = self.save().await {
+            warn!(%error, "serving goes on, a restart will not know the last table");
+        }
+        Ok(applied)
+    }
+
+    /// Writes the journal.
+    pub(crate) async fn save(&self) -> Result<(), Error> {
+        let _disk = self.0.disk.lock().await;
+        let (this, state) = (self.clone(), self.world(|world| world.state.clone()));
+        let saved = tokio::task::spawn_blocking(move || this.0.journal.keep(&state)).await;
+        let saved = saved.unwrap_or_else(|error| Err(Error::Failed(error.to_string())));
+        self.change_quietly(|world| {
+            world.journal_error = saved.as_ref().err().map(ToString::to_string);
+        });
+        saved
+    }
+
+    /// Publishes whenever the world has changed by itself, until the proxy has it.
+    async fn republish(self) {
+        let mut link = self.0.edge.link();
+        // At the start, and after a panic, nobody knows what is live.
+        self.0.stale.notify_one();
+        loop {
+            self.0.stale.notified().await;
+            #[cfg(test)]
+            crate::panics::point(&self.point("publishing"));
+            let mut known = self.0.containers_known.subscribe();
+            if known.wait_for(|known| *known).await.is_err() {
+                return;
+            }
+            loop {
+                let published = {
+                    let _turn = self.0.turn.lock().await;
+                    self.publish(None).await
+                };
+                match published {
+                    Ok(_) => break,
+                    Err(Error::ProxyUnavailable) => {
+                        if link.wait_for(|link| *link != Link::Down).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        warn!(%error, "the table before it stays live");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at the counts now and then, for the rates; offers a disk again what it did not take.
+    async fn keep_counting(self) {
+        loop {
+            if self.world(|world| world.journal_error.is_some()) {
+                self.save().await.ok();
+            }
+            let snapshot = self.snapshot().await;
+            self.tally(|tally| tally.rates.count(&snapshot, Instant::now()));
+            sleep(RATES).await;
+        }
+    }
+
+    async fn watch_link(self) {
+        let mut link = self.0.edge.link();
+        let mut known = None;
+        while link.changed().await.is_ok() {
+            let now = match &*link.borrow_and_update() {
+                Link::Down => None,
+                Link::Up { pid, version, .. } => Some((*pid, version.clone())),
+            };
+            match &now {
+                _ if now == known => continue,
+                Some((pid, version)) => {
+                    let (pid, version) = (*pid, version.clone());
+                    self.0.events.send(EventKind::ProxyConnected { pid, version });
+                    self.0.drains.notify_one();
+                }
+                None => self.0.events.send(EventKind::ProxyLost),
+            }
+            known = now;
+        }
+    }
+}
+
+/// For a table to go live. It takes milliseconds; a proxy that was killed is back within a second.
+const APPLY: Duration = Duration::from_secs(3);
+/// For counts, which are only looked at.
+const SNAPSHOT: Duration = Duration::from_secs(1);
+/// Between two looks at the counts.
+const RATES: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+pub(crate) mod tests;

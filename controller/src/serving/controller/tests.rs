@@ -1,0 +1,420 @@
+//! The controller against a proxy that keeps to the link's protocol and remembers its tables, and
+//! endpoints that answer on real sockets.
+
+use std::net::SocketAddr;
+
+use cutover_proxy::link::{FromProxy, ToProxy};
+use cutover_proxy::table::{Color, Pause, PoolStats, TableSpec};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::*;
+use crate::config::{ProbeKind, ServiceConfig, StaticEndpoint};
+use crate::state::holder::Holder;
+use crate::state::weights::{Target, Weights};
+
+/// What the proxy at the other end of the link has seen, and what it is to say.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    tables: Mutex<Vec<TableSpec>>,
+    hangups: Mutex<Vec<ToProxy>>,
+    retired: Mutex<Vec<PoolStats>>,
+    /// Refuses every table.
+    refuses: AtomicBool,
+}
+
+impl Peer {
+    fn listen(self: &Arc<Self>, path: &Path) {
+        drop(std::fs::remove_file(path));
+        let listener = UnixListener::bind(path).unwrap();
+        tokio::spawn({
+            let peer = Arc::clone(self);
+            async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let mut stream = BufReader::new(stream);
+                    let hello = FromProxy::Hello {
+                        version: "0".into(),
+                        pid: 1,
+                        generation: peer.generation(),
+                    };
+                    let mut reply = Some(hello);
+                    let mut line = String::new();
+                    while let Some(message) = reply.take() {
+                        let mut bytes = serde_json::to_vec(&message).unwrap();
+                        bytes.push(b'\n');
+                        if stream.write_all(&bytes).await.is_err() {
+                            break;
+                        }
+                        line.clear();
+                        if stream.read_line(&mut line).await.unwrap_or(0) > 0 {
+                            reply = Some(peer.answer(serde_json::from_str(&line).unwrap()));
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn answer(&self, message: ToProxy) -> FromProxy {
+        match message {
+            ToProxy::Apply(_) if self.refuses.load(Ordering::Relaxed) => {
+                FromProxy::Refused { message: "no".into() }
+            }
+            ToProxy::Apply(table) => {
+                let generation = table.generation;
+                assert!(generation > self.generation(), "generations only grow");
+                self.tables.lock().unwrap().push(*table);
+                FromProxy::Applied { generation, swap_ns: 41_000 }
+            }
+            ToProxy::Snapshot => FromProxy::Snapshot(Box::new(Snapshot {
+                generation: self.generation(),
+                pools: self.retired.lock().unwrap().clone(),
+                ..Snapshot::default()
+            })),
+            hangup @ ToProxy::Hangup { .. } => {
+                self.hangups.lock().unwrap().push(hangup);
+                FromProxy::Done
+            }
+            ToProxy::AccessLog(_) => FromProxy::Done,
+        }
+    }
+
+    fn generation(&self) -> Generation {
+        self.tables.lock().unwrap().last().map_or(Generation(0), |table| table.generation)
+    }
+
+    /// The colors that serve, by service.
+    fn serving(&self) -> Vec<(String, Vec<Color>)> {
+        let tables = self.tables.lock().unwrap();
+        let services = tables.last().map(|table| table.services.clone()).unwrap_or_default();
+        let colors =
+            |s: &cutover_proxy::table::ServiceSpec| s.pools.iter().map(|p| p.color).collect();
+        services.iter().map(|s| (s.name.to_string(), colors(s))).collect()
+    }
+
+    fn retire(&self, color: Color, generation: Generation) {
+        self.retired.lock().unwrap().push(PoolStats {
+            service: "web".parse().unwrap(),
+            color,
+            generation,
+            retired: true,
+            requests: 1,
+            streams: 1,
+            endpoints: Vec::new(),
+        });
+    }
+}
+
+/// An app that is well as long as the flag says so.
+async fn app() -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let well = Arc::new(AtomicBool::new(true));
+    let health = Arc::clone(&well);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let status = if health.load(Ordering::Relaxed) { "200 OK" } else { "503 Not Yet" };
+            let mut line = String::new();
+            let mut reader = BufReader::new(&mut stream);
+            while reader.read_line(&mut line).await.is_ok_and(|n| n > 2) {
+                line.clear();
+            }
+            let reply =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(reply.as_bytes()).await.ok();
+        }
+    });
+    (address, well)
+}
+
+pub(crate) struct House {
+    pub(crate) dir: tempfile::TempDir,
+    peer: Arc<Peer>,
+    pub(crate) controller: Controller,
+    pub(crate) green: Arc<AtomicBool>,
+    config: Config,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let peer = Arc::new(Peer::default());
+        peer.listen(&dir.path().join("proxy.sock"));
+        let (blue, _) = app().await;
+        let (green, well) = app().await;
+        let mut service = ServiceConfig {
+            blue: vec![fixed(blue)],
+            green: vec![fixed(green)],
+            ..ServiceConfig::default()
+        };
+        service.probe.kind = ProbeKind::Http {
+            method: "GET".into(),
+            path: "/".into(),
+            host: None,
+            status: vec![(200, 399)],
+        };
+        service.probe.interval = Duration::from_millis(20);
+        service.drain.timeout = Duration::from_millis(50);
+        service.drain.streams = Duration::from_millis(300);
+        let services =
+            [("web".parse().unwrap(), service.clone()), ("api".parse().unwrap(), service)];
+        let config = Config { services: services.into(), ..Config::default() };
+        let controller = Self::start(&dir, &config);
+        let house = Self { dir, peer, controller, green: well, config };
+        house.until(|house| house.controller.unready().is_none()).await;
+        house
+    }
+
+    fn start(dir: &tempfile::TempDir, config: &Config) -> Controller {
+        let journal = Journal::new(dir.path().join("state"));
+        let link = dir.path().join("proxy.sock");
+        let status = ConfigStatus { ok: true, ..ConfigStatus::default() };
+        Controller::start(config.clone(), status, journal, &link)
+    }
+
+    pub(crate) async fn until(&self, met: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            while !met(self) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), waiting).await.expect("it never came to be");
+    }
+
+    fn web(&self) -> Vec<Color> {
+        let serving = self.peer.serving();
+        serving
+            .into_iter()
+            .find(|(name, _)| name == "web")
+            .map(|(_, colors)| colors)
+            .unwrap_or_default()
+    }
+}
+
+impl Controller {
+    /// The name of a place of this controller where a panic may be injected.
+    pub(crate) fn point(&self, name: &str) -> String {
+        format!("{name} of {:?}", self.0.journal)
+    }
+}
+
+fn fixed(address: SocketAddr) -> StaticEndpoint {
+    StaticEndpoint { host: address.ip().to_string(), port: address.port(), weight: 1 }
+}
+
+pub(crate) fn web() -> ServiceName {
+    "web".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_flip_answers_when_its_table_is_live() {
+    let house = House::new().await;
+    assert_eq!(house.web(), [Color::Blue]);
+    let flipped = house.controller.flip(&web(), Target::Green, false).await.unwrap();
+    assert_eq!((flipped.from, flipped.to, flipped.flip_us), (Target::Blue, Target::Green, 41));
+    assert_eq!(house.web(), [Color::Green]);
+    assert_eq!(flipped.generation, house.peer.generation());
+    assert_eq!(house.peer.serving().first(), Some(&("api".into(), vec![Color::Blue])));
+}
+
+#[test]
+fn a_restarted_controller_serves_the_same_color_under_a_higher_number() {
+    let life = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = life();
+    let house = first.block_on(async {
+        let house = House::new().await;
+        house.controller.flip(&web(), Target::Green, false).await.unwrap();
+        house
+    });
+    drop(first);
+    let tables = house.peer.tables.lock().unwrap().len();
+    life().block_on(async {
+        house.peer.listen(&house.dir.path().join("proxy.sock"));
+        let again = House::start(&house.dir, &house.config);
+        house.until(|_| again.unready().is_none()).await;
+    });
+    // That the number is higher is asserted by the peer.
+    assert!(house.peer.tables.lock().unwrap().len() > tables);
+    assert_eq!(house.web(), [Color::Green]);
+}
+
+#[tokio::test]
+async fn a_flip_to_what_serves_already_changes_nothing() {
+    let house = House::new().await;
+    let tables = house.peer.tables.lock().unwrap().len();
+    let flipped = house.controller.flip(&web(), Target::Blue, false).await.unwrap();
+    assert_eq!((flipped.flip_us, flipped.generation), (0, house.peer.generation()));
+    assert_eq!(house.peer.tables.lock().unwrap().len(), tables);
+}
+
+#[tokio::test]
+async fn a_flip_to_a_color_that_is_not_well_is_refused_with_its_answer_unless_forced() {
+    let house = House::new().await;
+    house.green.store(false, Ordering::Relaxed);
+    let refused = house.controller.flip(&web(), Target::Green, false).await.unwrap_err();
+    assert!(matches!(refused, Error::ProbeFailed { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("HTTP 503"), "{refused}");
+    assert_eq!(house.web(), [Color::Blue]);
+    house.controller.flip(&web(), Target::Green, true).await.unwrap();
+    assert_eq!(house.web(), [Color::Green]);
+}
+
+#[tokio::test]
+async fn a_panic_in_the_background_is_counted_and_the_work_begins_anew() {
+    let house = House::new().await;
+    let config = house.config.services[&web()].clone();
+    let green = SocketAddr::new("127.0.0.1".parse().unwrap(), config.green[0].port);
+    let points = [
+        format!("probe of {green}"),
+        house.controller.point("publishing"),
+        house.controller.point("watching drains"),
+    ];
+    let panics = crate::panics::count();
+    points.iter().for_each(|point| crate::panics::inject(point));
+    house.controller.flip(&web(), Target::Green, false).await.unwrap();
+    // Each is seen to go on by what only it does.
+    house.green.store(false, Ordering::Relaxed);
+    let up = |house: &House| {
+        let tables = house.peer.tables.lock().unwrap();
+        let web = tables.last().unwrap().services.iter().find(|s| s.name == web()).cloned();
+        web.unwrap().pools[0].endpoints[0].up
+    };
+    house.until(|house| !up(house)).await;
+    house.until(|house| house.controller.world(|world| world.retired.is_empty())).await;
+    house.until(|_| points.iter().all(|point| !crate::panics::is_due(point))).await;
+    assert!(crate::panics::count() >= panics + 3);
+    let metrics = house.controller.metrics().await;
+    assert!(!metrics.contains("cutover_panics_total 0\n"), "{metrics}");
+    house.green.store(true, Ordering::Relaxed);
+    house.until(up).await;
+}
+
+#[tokio::test]
+async fn a_panic_in_the_middle_of_a_change_is_an_error_and_the_next_change_goes_through() {
+    let house = House::new().await;
+    crate::panics::inject(&house.controller.point("swap"));
+    let error = house.controller.flip(&web(), Target::Green, false).await.unwrap_err();
+    assert!(matches!(error, Error::Failed(_)), "{error:?}");
+    assert_eq!(house.web(), [Color::Blue]);
+    house.controller.flip(&web(), Target::Green, false).await.unwrap();
+    assert_eq!(house.web(), [Color::Green]);
+}
+
+#[tokio::test]
+async fn several_services_change_in_one_table() {
+    let house = House::new().await;
+    let green = Weights::of(Target::Green);
+    let changes = [(web(), green), ("api".parse().unwrap(), green)];
+    let applied = house.controller.set_weights(&changes, None).await.unwrap();
+    let tables = house.peer.tables.lock().unwrap().clone();
+    let table = tables.iter().find(|table| table.generation == applied.generation).unwrap();
+    assert!(table.services.iter().all(|s| s.pools.iter().all(|p| p.color == Color::Green)));
+    for older in tables.iter().filter(|table| table.generation < applied.generation) {
+        assert!(older.services.iter().all(|s| s.pools.iter().all(|p| p.color == Color::Blue)));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_table_leaves_the_old_color_in_world_and_journal() {
+    let house = House::new().await;
+    house.peer.refuses.store(true, Ordering::Relaxed);
+    let error = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "{error:?}");
+    let journal = Journal::new(house.dir.path().join("state")).load();
+    assert_eq!(journal.services[&web()].weights, Some(Weights::of(Target::Blue)));
+    assert_eq!(journal.intent, None);
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_refuses_flips_and_goes_on_serving() {
+    let house = House::new().await;
+    let in_the_way = house.dir.path().join("state/state.json.new");
+    house.until(|_| !in_the_way.exists()).await;
+    std::fs::create_dir(&in_the_way).unwrap();
+    let error = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
+    assert!(matches!(error, Error::StateUnwritable { .. }), "{error:?}");
+    assert_eq!(house.web(), [Color::Blue]);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    house.controller.flip(&web(), Target::Green, true).await.unwrap();
+    assert_eq!(house.web(), [Color::Green]);
+}
+
+#[tokio::test]
+async fn deadlines_close_what_drains_first_requests_then_everything() {
+    let house = House::new().await;
+    house.peer.retire(Color::Blue, house.peer.generation());
+    let flipped = house.controller.flip(&web(), Target::Green, true).await.unwrap();
+    house.until(|house| house.peer.hangups.lock().unwrap().len() > 3).await;
+    let hangups = house.peer.hangups.lock().unwrap().clone();
+    let wanted = |what| ToProxy::Hangup {
+        service: web(),
+        color: Color::Blue,
+        before: flipped.generation,
+        what,
+    };
+    assert_eq!(hangups.first(), Some(&wanted(cutover_proxy::table::Hangup::Requests)));
+    assert_eq!(hangups.last(), Some(&wanted(cutover_proxy::table::Hangup::Everything)));
+    house.peer.retired.lock().unwrap().clear();
+    let drained = house.controller.drained(&web(), Color::Blue, flipped.generation).await.unwrap();
+    assert!(drained.longest >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn a_flip_back_ends_the_deadlines() {
+    let (house, web) = (House::new().await, web());
+    house.peer.retire(Color::Blue, house.peer.generation());
+    let flipped = house.controller.flip(&web, Target::Green, true).await.unwrap();
+    let waiting = house.controller.drained(&web, Color::Blue, flipped.generation);
+    let (outcome, back) = tokio::join!(waiting, house.controller.flip(&web, Target::Blue, true));
+    back.unwrap();
+    assert_eq!(outcome, None);
+    assert!(house.controller.world(|world| world.retired.keys().all(|(_, c)| *c != Color::Blue)));
+}
+
+#[tokio::test]
+async fn a_pause_reaches_the_table_and_outlives_a_restart() {
+    let house = House::new().await;
+    let pause = Pause { writes_only: true, max_pause: Duration::from_secs(30) };
+    house.controller.pause(&web(), pause).await.unwrap();
+    let state = Journal::new(house.dir.path().join("state")).load();
+    assert_eq!(state.services[&web()].pause, Some(pause));
+    house.controller.resume(&web()).await.unwrap();
+    let table = house.peer.tables.lock().unwrap().last().cloned().unwrap();
+    assert!(table.services.iter().all(|service| service.pause.is_none()));
+}
+
+#[tokio::test]
+async fn a_locked_service_takes_no_flip_until_its_rollout_is_over() {
+    let house = House::new().await;
+    let lock = house.controller.lock(&[web()], &Holder::new("deploy", Some("ann"))).unwrap();
+    let refused = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
+    assert!(matches!(refused, Error::RolloutInProgress { .. }));
+    assert!(refused.to_string().contains("deploy by ann, since 2"), "{refused}");
+    let other = Holder::new("rollback", None);
+
+    assert!(house.controller.lock(&["api".parse().unwrap(), web()], &other).is_err());
+    let waits = house.controller.clone();
+    let waiting = tokio::spawn(async move {
+        waits.lock_within(&[web()], &other, Duration::from_secs(20)).await.is_ok()
+    });
+    tokio::task::yield_now().await;
+    drop(lock);
+    assert!(waiting.await.unwrap());
+}
+
+#[tokio::test]
+async fn until_ready_waits_for_an_app_that_starts_slowly_and_gives_up_with_its_last_answer() {
+    let (house, web) = (House::new().await, web());
+    house.green.store(false, Ordering::Relaxed);
+    let soon = tokio::time::Instant::now() + Duration::from_millis(100);
+    let error = house.controller.until_ready(&web, Color::Green, &[], soon).await.unwrap_err();
+    assert!(error.to_string().contains("HTTP 503"), "{error}");
+    let later = tokio::time::Instant::now() + Duration::from_secs(20);
+    let (ready, ()) =
+        tokio::join!(house.controller.until_ready(&web, Color::Green, &[], later), async {
+            house.green.store(true, Ordering::Relaxed)
+        });
+    assert_eq!(ready.unwrap().color(), Color::Green);
+}

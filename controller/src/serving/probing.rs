@@ -1,0 +1,229 @@
+//! Who asks whom: a task per endpoint that probes it, and a task per name that resolves it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use cutover_proxy::table::{Color, HostPattern};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::Controller;
+use crate::config::{ProbeConfig, ServiceConfig};
+use crate::panics::forever;
+use crate::serving::probe;
+use crate::serving::resolver::look_again;
+use crate::state::events::EventKind;
+use crate::state::health::{Answer, Health};
+use crate::state::world::{EndpointKey, World, authority};
+
+/// The tasks there are. One that is taken out ends.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    probes: HashMap<EndpointKey, (Asked, Task)>,
+    names: BTreeMap<String, (Arc<Notify>, Task)>,
+}
+
+impl Controller {
+    /// Starts and ends tasks so that they match the world.
+    pub(crate) fn sync_tasks(&self) {
+        let (probes, names) = self.change_quietly(|world| {
+            let probes = wanted_probes(world);
+            world.health.retain(|key, _| probes.contains_key(key));
+            for key in probes.keys() {
+                let trusted = world.booting && world.weights(&key.0).serves(key.1);
+                world.health.entry(key.clone()).or_insert_with(|| Health::unjudged(trusted));
+            }
+            (probes, world.host_names())
+        });
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.probes.retain(|key, (asked, _)| probes.get(key) == Some(asked));
+        for (key, asked) in probes {
+            tasks.probes.entry(key.clone()).or_insert_with(|| {
+                let (this, question) = (self.clone(), asked.clone());
+                let probe = move || this.clone().keep_probing(key.clone(), question.clone());
+                let task = Task::spawn(forever("a probe", probe));
+                (asked, task)
+            });
+        }
+        tasks.names.retain(|name, _| names.contains(name));
+        for name in names {
+            tasks.names.entry(name.clone()).or_insert_with(|| {
+                let look = Arc::new(Notify::new());
+                let (this, told) = (self.clone(), Arc::clone(&look));
+                let resolve = move || this.clone().keep_resolving(name.clone(), Arc::clone(&told));
+                let task = Task::spawn(forever("a name", resolve));
+                (look, task)
+            });
+        }
+    }
+
+    async fn keep_probing(self, key: EndpointKey, asked: Asked) {
+        let spread = RandomState::new();
+        for round in 0_u64.. {
+            #[cfg(test)]
+            crate::panics::point(&format!("probe of {}", asked.address));
+            let answer = probe::ask(asked.address, &asked.probe, &asked.host).await;
+            self.answered(&key, &asked, answer);
+            let wait = self.world(|world| {
+                world
+                    .health
+                    .get(&key)
+                    .map_or(asked.probe.interval, |h| h.interval(asked.probe.interval))
+            });
+            // Up to a tenth more or less, so that a hundred endpoints are not asked in one instant.
+            let tenths = u32::try_from(spread.hash_one(round) % 200).unwrap_or(100);
+            sleep(wait * (900 + tenths) / 1000).await;
+        }
+    }
+
+    pub(crate) fn answered(&self, key: &EndpointKey, asked: &Asked, answer: Answer) {
+        self.tally(|tally| {
+            tally.probes.entry((key.0.clone(), key.1)).or_default().observe(answer.took);
+        });
+        let failed = (!answer.passed).then(|| answer.text.clone());
+        let changed = self.change_quietly(|world| {
+            let health = world.health.get_mut(key)?;
+            health.judge(answer, asked.probe.rise, asked.probe.fall)
+        });
+        if failed.is_none() {
+            self.end_force(key);
+        }
+        match (changed, failed) {
+            (Some(true), _) => self.came_up(key, asked),
+            (Some(false), reason) => {
+                let (service, color, _) = key.clone();
+                let reason = reason.unwrap_or_default();
+                let endpoint = asked.address.to_string();
+                warn!(%service, %color, endpoint, reason, "endpoint down");
+                self.0.events.send(EventKind::EndpointDown { service, color, endpoint, reason });
+                self.0.stale.notify_one();
+                self.look_names_up();
+            }
+            (None, Some(_)) => self.look_names_up(),
+            (None, None) => {}
+        }
+    }
+
+    /// After a probe that passed: from then on the health of a color that was forced counts.
+    pub(crate) fn end_force(&self, key: &EndpointKey) {
+        if self.change_quietly(|world| world.passed(key)) {
+            let (service, color, _) = key;
+            info!(%service, %color, "its probes pass: it no longer serves by force");
+            self.0.stale.notify_one();
+            let this = self.clone();
+            // A failure is in the status; the next write brings it along.
+            tokio::spawn(async move { this.save().await.ok() });
+        }
+    }
+
+    pub(crate) fn came_up(&self, key: &EndpointKey, asked: &Asked) {
+        let (service, color, _) = key.clone();
+        let endpoint = asked.address.to_string();
+        info!(%service, %color, endpoint, "endpoint up");
+        self.0.events.send(EventKind::EndpointUp { service, color, endpoint });
+        self.0.stale.notify_one();
+    }
+
+    /// A probe has failed: perhaps the container has moved.
+    fn look_names_up(&self) {
+        let tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (look, _) in tasks.names.values() {
+            look.notify_one();
+        }
+    }
+
+    async fn keep_resolving(self, name: String, look: Arc<Notify>) {
+        loop {
+            let found = timeout(LOOK_UP, self.0.resolver.look_up(&name)).await;
+            let found = found.unwrap_or_else(|_| Err("the name server does not answer".into()));
+            let wait = look_again(found.as_ref(), Instant::now());
+            let changed = self.change_quietly(|world| {
+                let known = world.names.entry(name.clone()).or_default();
+                let before = known.clone();
+                match found {
+                    Ok(lookup) => {
+                        known.addresses = lookup.addresses;
+                        known.error = None;
+                    }
+                    // The last good answer stays.
+                    Err(error) => known.error = Some(error),
+                }
+                let changed = *known != before;
+                if let (true, Some(error)) = (changed, &known.error) {
+                    warn!(name, error, "name not resolved");
+                }
+                known.addresses != before.addresses || world.booting
+            });
+            if changed {
+                self.sync_tasks();
+                self.0.stale.notify_one();
+            }
+            let asked_for = async {
+                sleep(LOOK_UP_PAUSE).await;
+                look.notified().await;
+            };
+            timeout(wait, asked_for).await.ok();
+        }
+    }
+}
+
+/// What a probe needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) address: SocketAddr,
+    pub(crate) probe: ProbeConfig,
+    pub(crate) host: String,
+}
+
+impl Asked {
+    pub(crate) fn new(address: SocketAddr, service: &ServiceConfig) -> Self {
+        let exact = service.hosts.iter().find_map(|host| match host {
+            HostPattern::Exact(host) => Some(host.clone()),
+            HostPattern::Any | HostPattern::Wildcard(_) => None,
+        });
+        let fixed = service.host.clone();
+        let host =
+            fixed.or(exact).unwrap_or_else(|| authority(&address.ip().to_string(), address.port()));
+        Self { address, probe: service.probe.clone(), host }
+    }
+}
+
+fn wanted_probes(world: &World) -> HashMap<EndpointKey, Asked> {
+    let mut wanted = HashMap::new();
+    for (name, service) in world.services() {
+        for color in Color::ALL {
+            for endpoint in world.endpoints(name, color) {
+                if let Some(address) = endpoint.address {
+                    wanted.insert((name.clone(), color, endpoint.id), Asked::new(address, service));
+                }
+            }
+        }
+    }
+    wanted
+}
+
+/// A task that ends when this goes.
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Task {
+    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work).abort_handle())
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// For one lookup, search list and retries included.
+const LOOK_UP: Duration = Duration::from_secs(10);
+/// Failing probes do not ask the name server more often than this.
+const LOOK_UP_PAUSE: Duration = Duration::from_secs(1);

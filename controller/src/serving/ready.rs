@@ -1,0 +1,167 @@
+//! Whether a color can serve: asked now, until sure.
+
+use std::time::{Duration, Instant};
+
+use cutover_proxy::table::{Color, EndpointId, ServiceName};
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout_at};
+
+use crate::error::Error;
+use crate::serving::controller::Controller;
+use crate::serving::probe;
+use crate::serving::probing::Asked;
+use crate::state::world::EndpointKey;
+
+/// Endpoints of a color that passed `rise` probes in a row. Only [`Controller::until_ready`] makes
+/// one: it is the proof that a flip to them was looked at.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    service: ServiceName,
+    color: Color,
+    took: Duration,
+}
+
+impl Ready {
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// The color.
+    #[must_use]
+    pub fn color(&self) -> Color {
+        self.color
+    }
+
+    /// How long it took to become so.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+}
+
+impl Controller {
+    /// Waits until every one of these endpoints of a color has passed `rise` probes in a row.
+    ///
+    /// An empty list means all endpoints the color has, and it must have one.
+    ///
+    /// # Errors
+    /// [`Error::ProbeFailed`] with the last answer when the deadline has passed.
+    ///
+    /// # Cancel safety
+    /// Safe: what was learned of the endpoints stays.
+    pub async fn until_ready(
+        &self,
+        service: &ServiceName,
+        color: Color,
+        endpoints: &[EndpointId],
+        deadline: tokio::time::Instant,
+    ) -> Result<Ready, Error> {
+        let start = Instant::now();
+        let mut last = String::from("no probe was answered in time");
+        let waiting = async {
+            loop {
+                match self.all_ready(service, color, endpoints).await {
+                    Ok(()) => return,
+                    Err(answer) => last = answer,
+                }
+                sleep(ASK_AGAIN).await;
+            }
+        };
+        match timeout_at(deadline, waiting).await {
+            Ok(()) => Ok(Ready { service: service.clone(), color, took: start.elapsed() }),
+            Err(_) => Err(Error::ProbeFailed { service: service.clone(), color, answer: last }),
+        }
+    }
+
+    /// Asks every endpoint of a color now; at least one must be ready.
+    pub(crate) async fn ready_now(&self, service: &ServiceName, color: Color) -> Result<(), Error> {
+        let outcomes = self.ask_all(service, color, &[]).await;
+        let mut last = None;
+        for (_, outcome) in outcomes {
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(answer) => last = Some(answer),
+            }
+        }
+        let answer = last.unwrap_or_else(|| "it has no endpoint".into());
+        Err(Error::ProbeFailed { service: service.clone(), color, answer })
+    }
+
+    async fn all_ready(
+        &self,
+        service: &ServiceName,
+        color: Color,
+        wanted: &[EndpointId],
+    ) -> Result<(), String> {
+        let outcomes = self.ask_all(service, color, wanted).await;
+        if outcomes.is_empty() {
+            return Err("it has no endpoint".into());
+        }
+        if let Some(missing) =
+            wanted.iter().find(|id| !outcomes.iter().any(|(seen, _)| seen == *id))
+        {
+            return Err(format!("{missing} has no address yet"));
+        }
+        outcomes.into_iter().try_for_each(|(_, outcome)| outcome)
+    }
+
+    /// Asks endpoints of a color, all at once, each until it has passed `rise` times or failed.
+    async fn ask_all(
+        &self,
+        service: &ServiceName,
+        color: Color,
+        wanted: &[EndpointId],
+    ) -> Vec<(EndpointId, Result<(), String>)> {
+        let Some((config, endpoints)) = self.world(|world| {
+            let config = world.service(service)?.clone();
+            Some((config, world.endpoints(service, color)))
+        }) else {
+            return Vec::new();
+        };
+        let chosen = endpoints.into_iter().filter(|e| wanted.is_empty() || wanted.contains(&e.id));
+        join_all(chosen.map(|endpoint| {
+            let config = &config;
+            async move {
+                let outcome = match (endpoint.address, endpoint.unwell) {
+                    (_, Some(unwell)) => Err(format!("{}: {unwell}", endpoint.label)),
+                    (None, None) => Err(format!("{} has no address", endpoint.label)),
+                    (Some(address), None) => {
+                        let key = (service.clone(), color, endpoint.id.clone());
+                        let asked = Asked::new(address, config);
+                        let outcome = self.ask_until_sure(&key, &asked).await;
+                        outcome.map_err(|answer| format!("{}: {answer}", endpoint.label))
+                    }
+                };
+                (endpoint.id, outcome)
+            }
+        }))
+        .await
+    }
+
+    async fn ask_until_sure(&self, key: &EndpointKey, asked: &Asked) -> Result<(), String> {
+        for pass in 1..=asked.probe.rise.max(1) {
+            let answer = probe::ask(asked.address, &asked.probe, &asked.host).await;
+            if !answer.passed {
+                let text = answer.text.clone();
+                self.answered(key, asked, answer);
+                return Err(text);
+            }
+            if pass >= asked.probe.rise {
+                let came_up = self.change_quietly(|world| {
+                    world.health.get_mut(key).is_some_and(|health| health.ready(answer))
+                });
+                if came_up {
+                    self.came_up(key, asked);
+                }
+                self.end_force(key);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Between two rounds of questions to a color that is to become ready.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
