@@ -48,6 +48,8 @@
 //!
 //! From the door to the cellar; a module uses only what stands below it, and a test sees to that.
 
+#![deny(clippy::disallowed_types)]
+
 pub mod fuzzing;
 pub mod cli;
 mod process;

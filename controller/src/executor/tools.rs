@@ -1,9 +1,10 @@
 //! What every rollout works with, and the questions it asks of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cutover_proxy::table::{Color, ServiceName};
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::history::{self, Release};

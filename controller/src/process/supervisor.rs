@@ -10,12 +10,12 @@ pub(crate) mod sockets;
 use std::ffi::OsString;
 use std::future::pending;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use self::child::{Backoff, Child, Role};
 use self::handoff::Order;
@@ -214,7 +214,7 @@ impl<'c> Family<'c> {
     ) -> Result<bool> {
         self.reap();
         while !done(self) {
-            match timeout_at(deadline.into(), signals.next()).await {
+            match timeout_at(deadline, signals.next()).await {
                 Ok(Event::ChildEnded) => self.reap(),
                 Ok(Event::End) => bail!("a second signal came: ended at once"),
                 Ok(Event::ReopenLog) => {}
@@ -270,7 +270,7 @@ fn report(seat: &Seat, pid: Pid, status: WaitStatus) {
 
 async fn wait_until(next: Option<Instant>) {
     match next {
-        Some(instant) => sleep_until(instant.into()).await,
+        Some(instant) => sleep_until(instant).await,
         None => pending().await,
     }
 }

@@ -1,9 +1,10 @@
 //! What the controller itself has counted, for the metrics.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cutover_proxy::table::{Color, ServiceName, Snapshot};
+use tokio::time::Instant;
 
 /// Counters that only grow, and histograms.
 #[derive(Debug, Default)]

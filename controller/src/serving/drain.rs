@@ -3,10 +3,10 @@
 //! What drains is what the proxy says is alive; nothing here counts. Deadlines are for colors that
 //! do not serve: a pool that was replaced by another of the same color may take its time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cutover_proxy::table::{Color, Generation, Hangup, PoolStats, ServiceName, Snapshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::Controller;

@@ -1,9 +1,10 @@
 //! Who serves: flips, weights, pauses.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cutover_proxy::table::{Color, Generation, Pause, ServiceName};
 use serde::Serialize;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::config::DrainConfig;

@@ -1,10 +1,10 @@
 //! Whether a color can serve: asked now, until sure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cutover_proxy::table::{Color, EndpointId, ServiceName};
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::Error;
 use crate::serving::controller::Controller;
@@ -56,7 +56,7 @@ impl Controller {
         service: &ServiceName,
         color: Color,
         endpoints: &[EndpointId],
-        deadline: tokio::time::Instant,
+        deadline: Instant,
     ) -> Result<Ready, Error> {
         let start = Instant::now();
         let mut last = String::from("no probe was answered in time");

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use tokio::time::Instant;
 use tracing::warn;
 
 /// Asks the name servers of `/etc/resolv.conf`, with its search list, and `/etc/hosts`.
@@ -54,7 +55,10 @@ impl Resolver {
         if addresses.is_empty() {
             return Err(format!("{name} has no address"));
         }
-        Ok(Lookup { addresses: addresses.into_iter().collect(), valid_until: found.valid_until() })
+        Ok(Lookup {
+            addresses: addresses.into_iter().collect(),
+            valid_until: found.valid_until().into(),
+        })
     }
 }
 

@@ -1,9 +1,8 @@
 //! From the world to its status.
 
-use std::time::Instant;
-
 use cutover_proxy::table::{Color, ColorStats, ServiceName, Snapshot};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::Controller;
 use crate::error::Error;

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::Pid;
+use tokio::time::Instant;
 
 use super::handoff::{Leash, Order};
 use super::sockets::Sockets;

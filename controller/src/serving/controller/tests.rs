@@ -408,10 +408,10 @@ async fn a_locked_service_takes_no_flip_until_its_rollout_is_over() {
 async fn until_ready_waits_for_an_app_that_starts_slowly_and_gives_up_with_its_last_answer() {
     let (house, web) = (House::new().await, web());
     house.green.store(false, Ordering::Relaxed);
-    let soon = tokio::time::Instant::now() + Duration::from_millis(100);
+    let soon = Instant::now() + Duration::from_millis(100);
     let error = house.controller.until_ready(&web, Color::Green, &[], soon).await.unwrap_err();
     assert!(error.to_string().contains("HTTP 503"), "{error}");
-    let later = tokio::time::Instant::now() + Duration::from_secs(20);
+    let later = Instant::now() + Duration::from_secs(20);
     let (ready, ()) =
         tokio::join!(house.controller.until_ready(&web, Color::Green, &[], later), async {
             house.green.store(true, Ordering::Relaxed)

@@ -1,10 +1,11 @@
 //! Who serves now, and who has just stopped.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cutover_proxy::table::{Color, Generation, ServiceName};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::World;
 use crate::config::DrainConfig;
