@@ -179,9 +179,9 @@ impl Scout {
 
     /// Whether the engine answers, for those who ask and for those who wait for its return.
     fn note_engine(&self, error: Option<String>) {
-        let back = self.controller.change_quietly(|world| {
-            let was_gone = world.docker_error.is_some() && error.is_none();
-            world.docker_error = error;
+        let back = self.controller.change_quietly(|state| {
+            let was_gone = state.docker_error.is_some() && error.is_none();
+            state.docker_error = error;
             was_gone
         });
         if back {

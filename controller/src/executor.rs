@@ -149,7 +149,7 @@ impl Rollouts {
             return Ok(lines);
         }
         let state = self.tools.controller.service_state(service);
-        let active = self.tools.controller.world(|world| world.weights(service)).active();
+        let active = self.tools.controller.state(|state| state.weights(service)).active();
         let current = active.colors().first().and_then(|color| state.roster.revisions.get(color));
         let wanted = rollback
             .revision

@@ -15,18 +15,18 @@
 //!
 //! `cli` is a client of the `control` socket, as `curl` would be → `serving::flip` takes the *turn*, for one
 //! change at a time, and asks the color to come until it is `ready` → the [`journal`](state::journal) writes down
-//! what is to serve → [`controller`](serving::controller) builds a table out of the [`world`](state::world) (`serving::table`) →
+//! what is to serve → [`controller`](serving::controller) builds a table out of the [`state`](state::state) (`serving::table`) →
 //! `serving::edge` sends it to the proxy, which swaps one pointer and answers with the generation → what
 //! is in flight on the old color drains (`serving::drain`), until the deadline closes it.
 //!
 //! A deploy is a rollout ([`executor`]) around a flip: pull, create, start and probe before it; watch, drain,
 //! keep warm and stop after it. Its state machine does no I/O; a shell writes each step to the
 //! journal, then has its actions done. A container is stopped only on a `Drained`, which only a
-//! rollout can make. Whatever changes the world runs detached: a client that hangs up stops nothing.
+//! rollout can make. Whatever changes the state runs detached: a client that hangs up stops nothing.
 //!
 //! # Who owns what
 //!
-//! The [`world`](state::world) is all that the controller believes, under one lock that no await holds. Tables
+//! The [`state`](state::state) is all that the controller believes, under one lock that no await holds. Tables
 //! are data made from it, never changed. The journal holds what must outlive us: shares, pauses,
 //! rosters, rollouts, history. The proxy owns requests and pools; what is in flight is what it says.
 //!

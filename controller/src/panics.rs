@@ -33,7 +33,7 @@ pub(crate) async fn forever<W: Future<Output = ()>>(
     }
 }
 
-/// Runs to its end even if the one who asked has gone: a change of the world is never half done.
+/// Runs to its end even if the one who asked has gone: a change of the state is never half done.
 pub(crate) async fn detached<T, E>(
     work: impl Future<Output = Result<T, E>> + Send + 'static,
 ) -> Result<T, E>

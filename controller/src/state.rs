@@ -1,10 +1,289 @@
-//! What the controller knows: what it has seen, and what the journal keeps.
+//! What the controller knows: services, where their colors are, how they are, and who serves; and
+//! what the journal keeps of it.
+//!
+//! Plain data without I/O. `serving::table` turns it into the proxy's table.
 
 pub(crate) mod events;
 pub mod health;
 pub(crate) mod holder;
 pub mod journal;
+mod live;
 pub mod roster;
 pub mod status;
+mod up;
 pub mod weights;
-pub mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use cutover_proxy::table::{Color, EndpointId, Pause, ServiceName, Snapshot, TableSpec};
+
+pub use self::live::{DrainEnd, Retired};
+use crate::config::{Config, ServiceConfig};
+use crate::state::health::Health;
+use crate::state::holder::Holder;
+use crate::state::status::{ConfigStatus, LeftOut};
+use crate::state::weights::Weights;
+
+/// What containers there are, as far as they are ours to serve.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Discovery {
+    /// Configs from labels; a service of the file keeps the file's.
+    pub services: BTreeMap<ServiceName, ServiceConfig>,
+    /// Where containers can be reached.
+    pub endpoints: Vec<ContainerEndpoint>,
+    /// Containers that have labels of ours but serve nothing.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One address of one container.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ContainerEndpoint {
+    /// The service it belongs to.
+    pub service: ServiceName,
+    /// The color it belongs to.
+    pub color: Color,
+    /// The container's full ID.
+    pub container: String,
+    /// The container's name, for people.
+    pub name: String,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The share within its pool.
+    pub weight: u32,
+    /// What Docker says against it: `unhealthy`, `starting`, `paused`; `None` is well.
+    pub unwell: Option<String>,
+}
+
+impl ContainerEndpoint {
+    /// Its identity: the container's ID and the port, never the address.
+    #[must_use]
+    pub fn id(&self) -> EndpointId {
+        EndpointId(format!("{}:{}", self.container, self.address.port()).into())
+    }
+}
+
+/// All that the controller believes. Behind one lock that no await holds; only what is in
+/// `journal` outlives the process.
+#[derive(Debug)]
+pub struct State {
+    /// The config that is live.
+    pub config: Arc<Config>,
+    /// How the config file is.
+    pub config_status: ConfigStatus,
+    /// What Docker has shown us.
+    pub discovery: Discovery,
+    /// What the resolver has found, by name; the last good answer or the error.
+    pub names: BTreeMap<String, Resolved>,
+    /// How each endpoint is.
+    pub health: BTreeMap<EndpointKey, Health>,
+    /// What is written to the journal: shares, pauses, rollouts, history.
+    pub journal: journal::State,
+    /// Why the journal could not be written the last time.
+    pub journal_error: Option<String>,
+    /// Why Docker does not answer.
+    pub docker_error: Option<String>,
+    /// The table that is live, without its generation.
+    pub table: Option<TableSpec>,
+    /// The shares in the table that is live.
+    pub live: BTreeMap<ServiceName, Weights>,
+    /// Colors that served and no longer do, since when, and how long their work may go on.
+    pub retired: BTreeMap<(ServiceName, Color), Retired>,
+    /// How the last drain of a color ended.
+    pub drained: BTreeMap<(ServiceName, Color), DrainEnd>,
+    /// Services whose rollout holds the lock, and whose it is.
+    pub locked: BTreeMap<ServiceName, Holder>,
+    /// The last counts.
+    pub snapshot: Snapshot,
+    /// Until the first table is live, an endpoint that was never probed counts as up: whoever
+    /// served before the restart serves at once and is probed after.
+    pub booting: bool,
+    /// Whether a table of ours has been live.
+    pub published: bool,
+}
+
+/// What is known of a host name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Resolved {
+    /// The last good answer, sorted.
+    pub addresses: Vec<IpAddr>,
+    /// Why there is no newer one.
+    pub error: Option<String>,
+}
+
+/// Which endpoint of which color of which service.
+pub type EndpointKey = (ServiceName, Color, EndpointId);
+
+/// An endpoint as the state sees it.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Who.
+    pub id: EndpointId,
+    /// Where; `None` while a name is not resolved.
+    pub address: Option<SocketAddr>,
+    /// What the config calls it.
+    pub label: String,
+    /// The container's name.
+    pub container: Option<String>,
+    /// The share within its pool.
+    pub weight: u32,
+    /// Why it may not get requests, whatever the probes say.
+    pub unwell: Option<String>,
+}
+
+impl State {
+    /// A state that has just been read from config and journal.
+    #[must_use]
+    pub fn new(config: Config, config_status: ConfigStatus, mut journal: journal::State) -> Self {
+        journal.settle();
+        // A share that no command of ours could have written is no decision.
+        for service in journal.services.values_mut() {
+            service.weights = service.weights.filter(|w| w.blue > 0 || w.green > 0);
+        }
+        let mut state = Self {
+            config: config.into(),
+            config_status,
+            discovery: Discovery::default(),
+            names: BTreeMap::new(),
+            health: BTreeMap::new(),
+            journal,
+            journal_error: None,
+            docker_error: None,
+            table: None,
+            live: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            drained: BTreeMap::new(),
+            locked: BTreeMap::new(),
+            snapshot: Snapshot::default(),
+            booting: true,
+            published: false,
+        };
+        state.look_up_literals();
+        state
+    }
+
+    /// Every service with its config: those of the file, then those of labels.
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceConfig)> {
+        let labelled = self.discovery.services.iter();
+        self.config
+            .services
+            .iter()
+            .chain(labelled.filter(|(name, _)| !self.config.services.contains_key(*name)))
+    }
+
+    /// The config of one service.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<&ServiceConfig> {
+        self.config.services.get(name).or_else(|| self.discovery.services.get(name))
+    }
+
+    /// The shares of a service: what the journal knows, else what the config says, else (where the
+    /// config's color has no endpoint and the other has) the color that can serve.
+    #[must_use]
+    pub fn weights(&self, name: &ServiceName) -> Weights {
+        if let Some(weights) = self.journal.services.get(name).and_then(|s| s.weights) {
+            return weights;
+        }
+        let weights = Weights::from(self.service(name).map(|s| s.active).unwrap_or_default());
+        let can = |color| !self.endpoints(name, color).is_empty();
+        match Color::ALL.into_iter().find(|&color| !weights.serves(color)) {
+            Some(idle) if can(idle) && !can(idle.other()) => Weights::of(idle.into()),
+            _ => weights,
+        }
+    }
+
+    /// The shares of every service.
+    #[must_use]
+    pub fn shares(&self) -> BTreeMap<ServiceName, Weights> {
+        self.services().map(|(name, _)| (name.clone(), self.weights(name))).collect()
+    }
+
+    /// Whether requests of a service are held.
+    #[must_use]
+    pub fn pause(&self, name: &ServiceName) -> Option<Pause> {
+        self.journal.services.get(name).and_then(|s| s.pause)
+    }
+
+    /// The endpoints of a color: those of the config in its order, then containers.
+    #[must_use]
+    pub fn endpoints(&self, name: &ServiceName, color: Color) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
+        for fixed in self.service(name).map(|s| s.endpoints(color)).unwrap_or_default() {
+            let label = authority(&fixed.host, fixed.port);
+            let addresses = self.names.get(&fixed.host).map(|n| n.addresses.as_slice());
+            let addresses = addresses.unwrap_or_default();
+            let endpoint = |id: EndpointId, address, unwell| Endpoint {
+                id,
+                address,
+                label: label.clone(),
+                container: None,
+                weight: fixed.weight,
+                unwell,
+            };
+            if addresses.is_empty() {
+                let error = self.names.get(&fixed.host).and_then(|n| n.error.clone());
+                let unwell = error.unwrap_or_else(|| "its name is being resolved".into());
+                endpoints.push(endpoint(label.as_str().into(), None, Some(unwell)));
+            }
+            for &ip in addresses {
+                // A name that moves is another container: its connections must not be kept.
+                let id = match literal(&fixed.host) {
+                    Some(_) => EndpointId(label.as_str().into()),
+                    None => EndpointId(format!("{label}#{ip}").into()),
+                };
+                endpoints.push(endpoint(id, Some(SocketAddr::new(ip, fixed.port)), None));
+            }
+        }
+        let ours = |e: &&ContainerEndpoint| e.service == *name && e.color == color;
+        endpoints.extend(self.discovery.endpoints.iter().filter(ours).map(|found| Endpoint {
+            id: found.id(),
+            address: Some(found.address),
+            label: found.address.to_string(),
+            container: Some(found.name.clone()),
+            weight: found.weight,
+            unwell: found.unwell.clone(),
+        }));
+        endpoints
+    }
+
+    /// Every host name that has to be resolved.
+    #[must_use]
+    pub fn host_names(&self) -> BTreeSet<String> {
+        let fixed =
+            self.services().flat_map(|(_, service)| service.blue.iter().chain(&service.green));
+        fixed.map(|e| e.host.clone()).filter(|host| literal(host).is_none()).collect()
+    }
+
+    /// Puts addresses that are written as such where the resolver puts its answers.
+    pub fn look_up_literals(&mut self) {
+        let hosts = self.services().flat_map(|(_, s)| s.blue.iter().chain(&s.green));
+        let literals: Vec<_> =
+            hosts.filter_map(|e| literal(&e.host).map(|ip| (e.host.clone(), ip))).collect();
+        for (host, ip) in literals {
+            self.names.insert(host, Resolved { addresses: vec![ip], error: None });
+        }
+    }
+
+    /// Names of the services, for a message.
+    #[must_use]
+    pub fn known(&self) -> String {
+        let names: Vec<_> = self.services().map(|(name, _)| name.as_str()).collect();
+        names.join(", ")
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+#[must_use]
+pub fn authority(host: &str, port: u16) -> String {
+    match literal(host) {
+        Some(IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
+        _ => format!("{host}:{port}"),
+    }
+}
+
+/// The address, where a host is one: `10.0.0.1`, `::1`, `[::1]`.
+#[must_use]
+pub fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}

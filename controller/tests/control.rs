@@ -20,7 +20,7 @@ use cutover_controller::serving::controller::Controller;
 use cutover_controller::state::journal::Journal;
 use cutover_controller::state::status::ConfigStatus;
 use cutover_controller::state::weights::Target;
-use cutover_controller::state::world::{ContainerEndpoint, Discovery};
+use cutover_controller::state::{ContainerEndpoint, Discovery};
 use cutover_proxy::table::{Color, Pause, ServiceName};
 use cutover_proxy::{Listener, Proxy, Settings, serve_link};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};

@@ -12,7 +12,7 @@ use crate::engine::{Container, ContainerId, State};
 use crate::state::roster::Roster;
 use crate::state::status::LeftOut;
 use crate::state::weights::Target;
-use crate::state::world::{ContainerEndpoint, Discovery};
+use crate::state::{ContainerEndpoint, Discovery};
 
 /// What else has a say.
 pub(crate) struct Known<'k> {

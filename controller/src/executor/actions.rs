@@ -49,7 +49,7 @@ pub struct Set {
     pub side: Side,
 }
 
-/// What the machine asks of the world. Carrying one out twice is carrying it out once.
+/// What the machine asks of the state. Carrying one out twice is carrying it out once.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -101,7 +101,7 @@ pub enum Action {
     Report(Outcome),
 }
 
-/// What happened in the world.
+/// What happened in the state.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {

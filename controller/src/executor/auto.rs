@@ -19,9 +19,9 @@ use crate::config::OnFailure;
 use crate::engine::Container;
 use crate::error::Error;
 use crate::registry::Logins;
+use crate::state::State;
 use crate::state::holder::Holder;
 use crate::state::weights::Target;
-use crate::state::world::World;
 
 /// A color that does not serve and could.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,7 +40,7 @@ impl Rollouts {
         loop {
             sleep(LOOK_AGAIN).await;
             self.note_who_serves().await;
-            let newcomers = self.tools.controller.world(newcomers);
+            let newcomers = self.tools.controller.state(newcomers);
             since.retain(|service, (ids, _)| {
                 newcomers.iter().any(|(n, _)| n.service == *service && n.ids == *ids)
             });
@@ -60,13 +60,13 @@ impl Rollouts {
 
     /// What has served once is no newcomer: a flip back by hand is not undone.
     async fn note_who_serves(&self) {
-        let serving = self.tools.controller.world(|world| {
+        let serving = self.tools.controller.state(|state| {
             let mut serving: BTreeMap<ServiceName, BTreeSet<String>> = BTreeMap::new();
-            for endpoint in world.discovery.endpoints.iter().filter(|e| is_auto(world, &e.service))
+            for endpoint in state.discovery.endpoints.iter().filter(|e| is_auto(state, &e.service))
             {
-                let state = world.state.services.get(&endpoint.service);
-                let noted = state.is_some_and(|s| s.roster.served.contains(&endpoint.container));
-                if !noted && world.weights(&endpoint.service).serves(endpoint.color) {
+                let kept = state.journal.services.get(&endpoint.service);
+                let noted = kept.is_some_and(|s| s.roster.served.contains(&endpoint.container));
+                if !noted && state.weights(&endpoint.service).serves(endpoint.color) {
                     let ids = serving.entry(endpoint.service.clone()).or_default();
                     ids.insert(endpoint.container.clone());
                 }
@@ -145,33 +145,33 @@ impl Rollouts {
 
 /// Colors that do not serve, all of whose containers are up and none has served before; and how long
 /// they must have been so.
-fn newcomers(world: &World) -> Vec<(Newcomer, Duration)> {
-    let names = world.discovery.services.keys().filter(|service| is_auto(world, service));
+fn newcomers(state: &State) -> Vec<(Newcomer, Duration)> {
+    let names = state.discovery.services.keys().filter(|service| is_auto(state, service));
     let found = names.filter_map(|service| {
-        let from = match world.weights(service).active() {
+        let from = match state.weights(service).active() {
             Target::Blue => Color::Blue,
             Target::Green => Color::Green,
             Target::Both => return None,
         };
         let to = from.other();
-        let endpoints = world.endpoints(service, to);
-        let up = endpoints.iter().all(|endpoint| world.up(service, to, endpoint));
-        let ours = world.discovery.endpoints.iter();
+        let endpoints = state.endpoints(service, to);
+        let up = endpoints.iter().all(|endpoint| state.up(service, to, endpoint));
+        let ours = state.discovery.endpoints.iter();
         let ids: BTreeSet<_> = ours
             .filter(|e| e.service == *service && e.color == to)
             .map(|e| e.container.clone())
             .collect();
-        let served = &world.state.services.get(service)?.roster.served;
-        let new = !ids.is_empty() && ids.is_disjoint(served) && !world.locked.contains_key(service);
-        let min_ready = world.service(service)?.rollout.min_ready;
+        let served = &state.journal.services.get(service)?.roster.served;
+        let new = !ids.is_empty() && ids.is_disjoint(served) && !state.locked.contains_key(service);
+        let min_ready = state.service(service)?.rollout.min_ready;
         let newcomer = Newcomer { service: service.clone(), from, to, ids };
         (new && up).then_some((newcomer, min_ready))
     });
     found.collect()
 }
 
-fn is_auto(world: &World, service: &ServiceName) -> bool {
-    world.service(service).is_some_and(|config| config.rollout.auto)
+fn is_auto(state: &State, service: &ServiceName) -> bool {
+    state.service(service).is_some_and(|config| config.rollout.auto)
 }
 
 const BY: &str = "rollout.auto";

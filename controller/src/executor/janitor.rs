@@ -100,17 +100,17 @@ impl Tools {
             return true;
         }
         let state = self.controller.service_state(service);
-        let serves = self.controller.world(|world| {
-            let mut endpoints = world.discovery.endpoints.iter();
+        let serves = self.controller.state(|state| {
+            let mut endpoints = state.discovery.endpoints.iter();
             let found = endpoints.find(|e| e.container == id);
-            found.is_some_and(|e| world.weights(service).serves(e.color))
+            found.is_some_and(|e| state.weights(service).serves(e.color))
         });
         state.roster.parked.contains(id) && !serves
     }
 
     /// Whether a rollout of ours has made it, and not that of another edge on this engine.
     fn made(&self, container: &Container) -> bool {
-        let edge = self.controller.world(|world| world.state.edge.clone());
+        let edge = self.controller.state(|state| state.journal.edge.clone());
         !edge.is_empty() && container.label(&edge_label()) == Some(&edge)
     }
 

@@ -1,7 +1,7 @@
 //! The order of a rollout, without I/O: an event and a time go in, actions come out.
 //!
 //! The shell writes the machine to the journal after every step and before it carries out what
-//! the step asked for, so the journal always knows at least as much as the world. Every interleaving
+//! the step asked for, so the journal always knows at least as much as the state. Every interleaving
 //! of answers, faults, timeouts and crashes can therefore be played without Docker: see
 //! `tests/rollout.rs`.
 

@@ -131,7 +131,7 @@ impl Site {
         service: &ServiceName,
         all: &[Container],
     ) -> Result<Self, Error> {
-        let config = controller.world(|world| world.service(service).cloned());
+        let config = controller.state(|state| state.service(service).cloned());
         let roster = controller.service_state(service).roster;
         let ours =
             |labels: Labels| labels.service == *service && roster.takes(labels.project.as_deref());
@@ -145,7 +145,7 @@ impl Site {
                 None => {
                     return Err(Error::UnknownService {
                         name: service.to_string(),
-                        known: controller.world(crate::state::world::World::known),
+                        known: controller.state(crate::state::State::known),
                     });
                 }
             },
@@ -159,7 +159,7 @@ impl Site {
                 colors.entry(color).or_default().push(container.clone());
             }
         }
-        let weights = controller.world(|world| world.weights(service));
+        let weights = controller.state(|state| state.weights(service));
         Ok(Self { service: service.clone(), config, roster, weights, containers, colors, labelled })
     }
 

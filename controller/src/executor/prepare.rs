@@ -56,7 +56,7 @@ impl Tools {
         let state = self.controller.service_state(service);
         let record: Record = serde_json::from_value(state.rollout?).ok()?;
         let part = record.parts.iter().find(|part| part.service == *service)?;
-        let serves = self.controller.world(|world| world.weights(service)).active();
+        let serves = self.controller.state(|state| state.weights(service)).active();
         let revision = state.roster.revisions.get(&part.from);
         let meant = wanted.is_none_or(|wanted| revision == Some(&wanted));
         let warm = record.phase == Phase::KeepWarm

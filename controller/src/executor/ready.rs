@@ -47,12 +47,12 @@ impl Tools {
     async fn endpoints(&self, part: &Part) -> Result<Vec<EndpointId>, Failure> {
         let ids: BTreeSet<_> = part.new_ids().into_iter().collect();
         loop {
-            let (found, left_out) = self.controller.world(|world| {
-                let ours = world.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
+            let (found, left_out) = self.controller.state(|state| {
+                let ours = state.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
                 let names: BTreeSet<_> = part.replicas.iter().map(|r| &r.candidate).collect();
-                let mut left = world.discovery.left_out.iter();
+                let mut left = state.discovery.left_out.iter();
                 let left = left.find(|left| names.contains(&left.container)).cloned();
-                (ours.map(crate::state::world::ContainerEndpoint::id).collect::<Vec<_>>(), left)
+                (ours.map(crate::state::ContainerEndpoint::id).collect::<Vec<_>>(), left)
             });
             if let Some(left) = left_out {
                 return Err(format!("{} is left out: {}", left.container, left.reason));
@@ -108,14 +108,14 @@ impl Tools {
     /// What the last probe of a new container saw.
     pub(super) fn last_probe(&self, part: &Part) -> Option<String> {
         let ids: BTreeSet<_> = part.new_ids().into_iter().collect();
-        self.controller.world(|world| {
-            let mut ours = world.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
+        self.controller.state(|state| {
+            let mut ours = state.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
             ours.find_map(|endpoint| {
                 if let Some(unwell) = &endpoint.unwell {
                     return Some(unwell.clone());
                 }
                 let key = (part.service.clone(), part.to, endpoint.id());
-                world.health.get(&key)?.last().map(|answer| answer.text.clone())
+                state.health.get(&key)?.last().map(|answer| answer.text.clone())
             })
         })
     }

@@ -24,7 +24,7 @@ impl Rollouts {
     /// What the journal holds of rollouts that have not ended, by their IDs.
     pub(super) fn journaled(&self) -> BTreeMap<String, Record> {
         let mut records: BTreeMap<String, Record> = BTreeMap::new();
-        let states = self.tools.controller.world(|world| world.state.services.clone());
+        let states = self.tools.controller.state(|state| state.journal.services.clone());
         for (service, state) in states {
             let Some(rollout) = state.rollout else { continue };
             match serde_json::from_value::<Record>(rollout) {
@@ -44,7 +44,7 @@ impl Rollouts {
     /// Finishes or undoes a rollout that ended in the middle; after a panic, so many times more.
     pub(super) fn resume(&self, record: Record, progress: Progress, chances: u8) {
         let flipped = record.parts.iter().all(|part| {
-            let weights = self.tools.controller.world(|world| world.weights(&part.service));
+            let weights = self.tools.controller.state(|state| state.weights(&part.service));
             weights.serves(part.to) && (part.both.is_some() || !weights.serves(part.from))
         });
         info!(rollout = record.id, phase = %record.phase, flipped, "taking up a rollout");

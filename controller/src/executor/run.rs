@@ -24,8 +24,8 @@ use crate::engine::{Image, Spec};
 use crate::millis::millis;
 use crate::registry::Logins;
 use crate::serving::lock::RolloutLock;
+use crate::state::DrainEnd;
 use crate::state::holder::Holder;
-use crate::state::world::DrainEnd;
 
 /// One rollout that is under way.
 pub(super) struct Shell {
@@ -327,7 +327,7 @@ impl Shell {
     }
 
     fn serves(&self, service: &ServiceName, color: Color) -> bool {
-        self.tools.controller.world(|world| world.weights(service)).serves(color)
+        self.tools.controller.state(|state| state.weights(service)).serves(color)
     }
 
     fn services(&self) -> Vec<ServiceName> {

@@ -105,7 +105,7 @@ impl Stage {
     }
 
     fn serving(&self) -> crate::state::weights::Target {
-        self.house.controller.world(|world| world.weights(&web())).active()
+        self.house.controller.state(|state| state.weights(&web())).active()
     }
 }
 

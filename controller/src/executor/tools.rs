@@ -31,12 +31,12 @@ pub(crate) struct Tools {
 impl Tools {
     /// Refuses a service that nobody has heard of.
     pub(super) fn known(&self, service: &ServiceName) -> Result<(), Error> {
-        self.controller.world(|world| {
+        self.controller.state(|state| {
             let known =
-                world.service(service).is_some() || world.state.services.contains_key(service);
+                state.service(service).is_some() || state.journal.services.contains_key(service);
             known.then_some(()).ok_or_else(|| Error::UnknownService {
                 name: service.to_string(),
-                known: world.known(),
+                known: state.known(),
             })
         })
     }
@@ -49,7 +49,7 @@ impl Tools {
     }
 
     /// Remembers what has been done already. A disk that does not take it is no reason to do it again:
-    /// it holds in memory and goes out with the next write, and a crash finds it in the world.
+    /// it holds in memory and goes out with the next write, and a crash finds it in the state.
     pub(super) async fn note(
         &self,
         service: &ServiceName,
@@ -62,11 +62,11 @@ impl Tools {
 
     /// Whether each of these colors has somebody to serve, or serves already.
     pub(super) fn can_serve(&self, colors: &[(ServiceName, Color)]) -> Result<(), String> {
-        self.controller.world(|world| {
+        self.controller.state(|state| {
             for (service, color) in colors {
-                let endpoints = world.endpoints(service, *color);
-                let up = endpoints.iter().any(|endpoint| world.up(service, *color, endpoint));
-                let serves = world.weights(service).active() == (*color).into();
+                let endpoints = state.endpoints(service, *color);
+                let up = endpoints.iter().any(|endpoint| state.up(service, *color, endpoint));
+                let serves = state.weights(service).active() == (*color).into();
                 if !up && !serves {
                     return Err(format!("{service}: {color} has no endpoint that is up"));
                 }
@@ -91,7 +91,7 @@ impl Tools {
     ) {
         loop {
             tokio::time::sleep(SAY_AGAIN).await;
-            let draining = self.controller.world(|world| world.draining(service, Instant::now()));
+            let draining = self.controller.state(|state| state.draining(service, Instant::now()));
             let ours = draining.iter().filter(|d| d.color == color);
             let (requests, streams) =
                 ours.fold((0, 0), |(r, s), d| (r + d.requests, s + d.streams));

@@ -75,12 +75,11 @@ impl Tools {
     /// Whether any of the new containers is up.
     fn serving(&self, part: &Part) -> bool {
         let ids: BTreeSet<_> = part.new_ids().into_iter().collect();
-        self.controller.world(|world| {
-            let endpoints = world.endpoints(&part.service, part.to);
-            let known = world.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
-            let known: BTreeSet<_> =
-                known.map(crate::state::world::ContainerEndpoint::id).collect();
-            endpoints.iter().any(|e| known.contains(&e.id) && world.up(&part.service, part.to, e))
+        self.controller.state(|state| {
+            let endpoints = state.endpoints(&part.service, part.to);
+            let known = state.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
+            let known: BTreeSet<_> = known.map(crate::state::ContainerEndpoint::id).collect();
+            endpoints.iter().any(|e| known.contains(&e.id) && state.up(&part.service, part.to, e))
         })
     }
 

@@ -60,10 +60,10 @@ fn groups(pid: i32) -> Vec<u32> {
 /// [`Error::UnknownService`] also for what cannot be a name.
 pub(crate) fn service_name(controller: &Controller, name: &str) -> Result<ServiceName, Error> {
     let parsed = name.parse::<ServiceName>().ok();
-    let known = |name: &ServiceName| controller.world(|world| world.service(name).is_some());
+    let known = |name: &ServiceName| controller.state(|state| state.service(name).is_some());
     parsed.filter(known).ok_or_else(|| Error::UnknownService {
         name: name.chars().take(MAX_NAME_CHARS).collect(),
-        known: controller.world(crate::state::world::World::known),
+        known: controller.state(crate::state::State::known),
     })
 }
 

@@ -16,8 +16,8 @@ use self::family::{Families, Family};
 use crate::serving::controller::Controller;
 use crate::serving::counters::Tally;
 use crate::serving::edge::Link;
+use crate::state::State;
 use crate::state::weights::Target;
-use crate::state::world::World;
 
 impl Controller {
     /// The metrics of both processes, with fresh counts.
@@ -32,16 +32,16 @@ impl Controller {
         table.value(&[], count(generation.0));
         let link = families.family("cutover_proxy_connected", "Whether the proxy answers.", GAUGE);
         link.value(&[], f64::from(u8::from(connected)));
-        self.world(|world| {
-            proxy(&mut families, world);
-            world_families(&mut families, world);
+        self.state(|state| {
+            proxy(&mut families, state);
+            state_families(&mut families, state);
             let mut stats = vec![("controller", cutover_proxy::process_stats())];
             if connected {
-                stats.push(("proxy", world.snapshot.process));
+                stats.push(("proxy", state.snapshot.process));
             }
             process::families(&mut families, &stats);
         });
-        let names = self.world(|world| world.services().map(|(name, _)| name.clone()).collect());
+        let names = self.state(|state| state.services().map(|(name, _)| name.clone()).collect());
         self.tally(|tally| own(&mut families, tally, &names));
         TextEncoder::new().encode_to_string(&families.finish()).unwrap_or_else(|error| {
             tracing::error!(%error, "metrics cannot be written");
@@ -51,8 +51,8 @@ impl Controller {
 }
 
 /// What the proxy has counted.
-fn proxy(families: &mut Families, world: &World) {
-    let snapshot = &world.snapshot;
+fn proxy(families: &mut Families, state: &State) {
+    let snapshot = &state.snapshot;
     let rejected = families.family(
         "cutover_rejected_requests_total",
         "Requests refused before routing.",
@@ -146,9 +146,9 @@ fn color_families(families: &mut Families, service: &str, stats: &ColorStats) {
 }
 
 /// What the controller knows of services.
-fn world_families(families: &mut Families, world: &World) {
-    for (name, _) in world.services() {
-        let weights = world.live.get(name).copied().unwrap_or_else(|| world.weights(name));
+fn state_families(families: &mut Families, state: &State) {
+    for (name, _) in state.services() {
+        let weights = state.live.get(name).copied().unwrap_or_else(|| state.weights(name));
         let mut forced: BTreeMap<String, u64> =
             [("request".to_owned(), 0), ("stream".to_owned(), 0)].into();
         for color in Color::ALL {
@@ -161,15 +161,15 @@ fn world_families(families: &mut Families, world: &World) {
                 "Whether an endpoint gets requests when its color serves.",
                 GAUGE,
             );
-            for endpoint in world.endpoints(name, color) {
+            for endpoint in state.endpoints(name, color) {
                 let [service, color_label] = labels;
                 let address =
                     endpoint.address.map_or_else(|| endpoint.label.clone(), |a| a.to_string());
                 let labels = [service, color_label, ("endpoint", address.as_str())];
-                let is_up = world.up(name, color, &endpoint);
+                let is_up = state.up(name, color, &endpoint);
                 up.value(&labels, f64::from(u8::from(is_up)));
             }
-            let (requests, streams) = world.forced(name, color);
+            let (requests, streams) = state.forced(name, color);
             *forced.entry("request".into()).or_default() += requests;
             *forced.entry("stream".into()).or_default() += streams;
         }

@@ -31,21 +31,21 @@ impl Controller {
 
     async fn reload_in_turn(&self, mut config: Config) -> Result<Generation, Error> {
         let _turn = self.0.turn.lock().await;
-        let old = self.change(|world| {
-            let restart_needed = config.keep_bound(&world.config);
+        let old = self.change(|state| {
+            let restart_needed = config.keep_bound(&state.config);
             let status = ConfigStatus {
-                path: world.config_status.path.clone(),
+                path: state.config_status.path.clone(),
                 ok: true,
                 error: None,
                 restart_needed,
-                warnings: warnings(&config, world.config_status.path.as_deref()),
+                warnings: warnings(&config, state.config_status.path.as_deref()),
             };
-            let old_status = std::mem::replace(&mut world.config_status, status);
-            let old = std::mem::replace(&mut world.config, config.into());
-            world.look_up_literals();
+            let old_status = std::mem::replace(&mut state.config_status, status);
+            let old = std::mem::replace(&mut state.config, config.into());
+            state.look_up_literals();
             (old, old_status)
         });
-        if self.world(|world| world.config.access_log != old.0.access_log) {
+        if self.state(|state| state.config.access_log != old.0.access_log) {
             self.open_access_log().await;
         }
         match self.publish(None).await {
@@ -62,9 +62,9 @@ impl Controller {
             }
             Err(error) => {
                 let (config, status) = old;
-                self.change(|world| {
-                    world.config = config;
-                    world.config_status = status;
+                self.change(|state| {
+                    state.config = config;
+                    state.config_status = status;
                 });
                 self.refuse_config(error.to_string());
                 Err(error)
@@ -77,8 +77,8 @@ impl Controller {
     /// # Errors
     /// [`Error::ConfigInvalid`] with all that is wrong with it, and as [`Controller::reload`].
     pub async fn reload_file(&self) -> Result<Generation, Error> {
-        let path = self.world(|world| world.config_status.path.clone()).map(PathBuf::from);
-        let serves = self.world(|world| !world.config.services.is_empty());
+        let path = self.state(|state| state.config_status.path.clone()).map(PathBuf::from);
+        let serves = self.state(|state| !state.config.services.is_empty());
         let load = move || Config::load_again(path.as_deref(), serves);
         let loaded = tokio::task::spawn_blocking(load).await;
         self.take_config(loaded.map_err(|error| Error::Failed(error.to_string()))?).await
@@ -92,7 +92,7 @@ impl Controller {
         match loaded {
             Ok(config) => {
                 // What waits for a restart is not in the config that is live.
-                let same = self.world(|w| {
+                let same = self.state(|w| {
                     let status = &w.config_status;
                     status.ok && status.restart_needed.is_empty() && *w.config == config
                 });
@@ -110,9 +110,9 @@ impl Controller {
     /// Notes that what is on the disk is no valid config. What is live stays.
     pub fn refuse_config(&self, message: String) {
         self.tally(|tally| tally.reloads.refused += 1);
-        self.change_quietly(|world| {
-            world.config_status.ok = false;
-            world.config_status.error = Some(message.clone());
+        self.change_quietly(|state| {
+            state.config_status.ok = false;
+            state.config_status.error = Some(message.clone());
         });
         self.0.events.send(EventKind::ConfigRefused { message });
     }

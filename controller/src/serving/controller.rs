@@ -1,7 +1,7 @@
-//! The heart: one world, one table at a time.
+//! The heart: one state, one table at a time.
 //!
-//! Everything that changes what is served takes the *turn*, changes the [`World`], and publishes
-//! one table. Everything else looks at the world for a moment and leaves.
+//! Everything that changes what is served takes the *turn*, changes the [`State`], and publishes
+//! one table. Everything else looks at the state for a moment and leaves.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use crate::serving::table;
 use crate::state::events::{EventKind, Events};
 use crate::state::journal::Journal;
 use crate::state::status::ConfigStatus;
-use crate::state::world::{Discovery, World};
+use crate::state::{Discovery, State};
 
 /// A handle to the controller; clones share it.
 #[derive(Clone, Debug)]
@@ -37,17 +37,17 @@ pub(crate) struct Inner {
     pub(crate) events: Events,
     pub(crate) resolver: Resolver,
     /// Locked for a look or a change, never across an await.
-    world: Mutex<World>,
-    /// Locked like the world; what metrics count beside it.
+    state: Mutex<State>,
+    /// Locked like the state; what metrics count beside it.
     pub(crate) tally: Mutex<Tally>,
-    /// Locked like the world.
+    /// Locked like the state.
     pub(crate) tasks: Mutex<Tasks>,
     /// Held by whoever is about to change what is served, until it is live.
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// Held while the journal is written, so that an older state never replaces a newer one.
     disk: tokio::sync::Mutex<()>,
     journal: Journal,
-    /// The world has changed by itself: a table is due.
+    /// The state has changed by itself: a table is due.
     pub(crate) stale: Notify,
     /// Whether the first look at the containers is over. Before that no table goes out by itself:
     /// one without them would take from a proxy that serves what it serves.
@@ -77,7 +77,7 @@ impl Controller {
             edge,
             events: Events::default(),
             resolver: Resolver::system(),
-            world: Mutex::new(World::new(config, config_status, state)),
+            state: Mutex::new(State::new(config, config_status, state)),
             tally: Mutex::default(),
             tasks: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -120,7 +120,7 @@ impl Controller {
     /// The config that is live.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
-        self.world(|world| Arc::clone(&world.config))
+        self.state(|state| Arc::clone(&state.config))
     }
 
     /// What happens, as it happens.
@@ -160,11 +160,11 @@ impl Controller {
         let this = self.clone();
         detached(async move {
             let _turn = this.0.turn.lock().await;
-            let changed = this.change(|world| {
-                let before = world.discovery.clone();
-                change(&mut world.discovery);
-                world.look_up_literals();
-                world.discovery != before
+            let changed = this.change(|state| {
+                let before = state.discovery.clone();
+                change(&mut state.discovery);
+                state.look_up_literals();
+                state.discovery != before
             });
             if !changed {
                 return Ok(());
@@ -177,11 +177,11 @@ impl Controller {
     /// Counts afresh; without a proxy, the last counts there were.
     pub async fn snapshot(&self) -> Snapshot {
         match timeout(SNAPSHOT, self.0.edge.snapshot()).await {
-            Ok(Ok(snapshot)) => self.change_quietly(|world| {
-                world.snapshot = snapshot;
-                world.snapshot.clone()
+            Ok(Ok(snapshot)) => self.change_quietly(|state| {
+                state.snapshot = snapshot;
+                state.snapshot.clone()
             }),
-            _ => self.world(|world| world.snapshot.clone()),
+            _ => self.state(|state| state.snapshot.clone()),
         }
     }
 
@@ -198,7 +198,7 @@ impl Controller {
     pub fn generation(&self) -> Generation {
         match &*self.0.edge.link().borrow() {
             Link::Up { generation, .. } => *generation,
-            Link::Down => self.world(|world| world.state.generation),
+            Link::Down => self.state(|state| state.journal.generation),
         }
     }
 
@@ -208,7 +208,7 @@ impl Controller {
         let live = |link: &Link| matches!(link, Link::Up { generation, .. } if generation.0 > 0);
         if self.0.retiring.load(Ordering::Relaxed) {
             Some("shutting down")
-        } else if !live(&self.0.edge.link().borrow()) || !self.world(|world| world.published) {
+        } else if !live(&self.0.edge.link().borrow()) || !self.state(|state| state.published) {
             Some("no table is live")
         } else {
             None
@@ -229,7 +229,7 @@ impl Controller {
     /// What the journal holds of a service: shares, pause, rollout, history.
     #[must_use]
     pub fn service_state(&self, service: &ServiceName) -> crate::state::journal::ServiceState {
-        self.world(|world| world.state.services.get(service).cloned().unwrap_or_default())
+        self.state(|state| state.journal.services.get(service).cloned().unwrap_or_default())
     }
 
     /// Changes what the journal holds of a service, and waits until it is on the disk.
@@ -243,24 +243,24 @@ impl Controller {
         service: &ServiceName,
         change: impl FnOnce(&mut crate::state::journal::ServiceState),
     ) -> Result<(), Error> {
-        self.change_quietly(|world| {
-            change(world.state.services.entry(service.clone()).or_default())
+        self.change_quietly(|state| {
+            change(state.journal.services.entry(service.clone()).or_default())
         });
         self.save().await
     }
 
-    /// Looks at the world.
-    pub(crate) fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
-        look(&self.0.world.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Looks at the state.
+    pub(crate) fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the world in a way that neither probes nor names have to follow.
-    pub(crate) fn change_quietly<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        change(&mut self.0.world.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Changes the state in a way that neither probes nor names have to follow.
+    pub(crate) fn change_quietly<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the world; probes and names follow.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+    /// Changes the state; probes and names follow.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let changed = self.change_quietly(change);
         self.sync_tasks();
         changed
@@ -270,28 +270,28 @@ impl Controller {
         change(&mut self.0.tally.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes the world as it is the live table. The caller has the turn.
+    /// Makes the state as it is the live table. The caller has the turn.
     ///
     /// `drain` is for the colors that stop serving with it; `None` is what the config says.
     pub(crate) async fn publish(&self, drain: Option<DrainConfig>) -> Result<Applied, Error> {
-        let (table, live, same) = self.world(|world| {
-            let table = table::build(world);
-            let same = world.table.as_ref() == Some(&table);
-            (table, world.shares(), same)
+        let (table, live, same) = self.state(|state| {
+            let table = table::build(state);
+            let same = state.table.as_ref() == Some(&table);
+            (table, state.shares(), same)
         });
         if same {
             // Nothing that the proxy knows of has changed: the health of an idle color, say.
-            self.change_quietly(World::end_boot);
+            self.change_quietly(State::end_boot);
             let generation = self.generation();
             return Ok(Applied { generation, swap: Duration::ZERO });
         }
         let applied = timeout(APPLY, self.0.edge.apply(table.clone())).await;
         let applied = applied.unwrap_or(Err(Error::ProxyUnavailable));
-        self.change_quietly(|world| {
+        self.change_quietly(|state| {
             // After a failure nobody knows what is live.
-            world.table = applied.is_ok().then_some(table);
+            state.table = applied.is_ok().then_some(table);
             if let Ok(Applied { generation, .. }) = applied {
-                world.went_live(live, generation, drain, Instant::now());
+                state.went_live(live, generation, drain, Instant::now());
             }
         });
         let applied = applied?;
@@ -307,16 +307,16 @@ impl Controller {
     /// Writes the journal.
     pub(crate) async fn save(&self) -> Result<(), Error> {
         let _disk = self.0.disk.lock().await;
-        let (this, state) = (self.clone(), self.world(|world| world.state.clone()));
+        let (this, state) = (self.clone(), self.state(|state| state.journal.clone()));
         let saved = tokio::task::spawn_blocking(move || this.0.journal.keep(&state)).await;
         let saved = saved.unwrap_or_else(|error| Err(Error::Failed(error.to_string())));
-        self.change_quietly(|world| {
-            world.journal_error = saved.as_ref().err().map(ToString::to_string);
+        self.change_quietly(|state| {
+            state.journal_error = saved.as_ref().err().map(ToString::to_string);
         });
         saved
     }
 
-    /// Publishes whenever the world has changed by itself, until the proxy has it.
+    /// Publishes whenever the state has changed by itself, until the proxy has it.
     async fn republish(self) {
         let mut link = self.0.edge.link();
         // At the start, and after a panic, nobody knows what is live.
@@ -353,7 +353,7 @@ impl Controller {
     /// Looks at the counts now and then, for the rates; offers a disk again what it did not take.
     async fn keep_counting(self) {
         loop {
-            if self.world(|world| world.journal_error.is_some()) {
+            if self.state(|state| state.journal_error.is_some()) {
                 self.save().await.ok();
             }
             let snapshot = self.snapshot().await;

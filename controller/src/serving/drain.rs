@@ -14,7 +14,7 @@ use crate::config::DrainConfig;
 use crate::millis::millis;
 use crate::state::events::EventKind;
 use crate::state::status::DrainStatus;
-use crate::state::world::{DrainEnd, Retired, World};
+use crate::state::{DrainEnd, Retired, State};
 
 impl Controller {
     /// Waits until nothing is in flight on the pools of a color that came before a generation:
@@ -35,13 +35,13 @@ impl Controller {
         let key = (service.clone(), color);
         loop {
             ended.borrow_and_update();
-            let now = self.world(|world| {
-                if world.serves(service, color) {
+            let now = self.state(|state| {
+                if state.serves(service, color) {
                     Some(None)
-                } else if world.retired.get(&key).is_some_and(|r| r.generation <= before) {
+                } else if state.retired.get(&key).is_some_and(|r| r.generation <= before) {
                     None
                 } else {
-                    Some(Some(world.drained.get(&key).copied().unwrap_or_default()))
+                    Some(Some(state.drained.get(&key).copied().unwrap_or_default()))
                 }
             });
             if let Some(outcome) = now {
@@ -61,12 +61,12 @@ impl Controller {
         color: Color,
         limits: DrainConfig,
     ) {
-        while !self.world(|world| world.published) {
+        while !self.state(|state| state.published) {
             sleep(LOOK_AGAIN).await;
         }
         self.follow_drains().await;
-        self.change_quietly(|world| {
-            if let Some(retired) = world.retired.get_mut(&(service.clone(), color)) {
+        self.change_quietly(|state| {
+            if let Some(retired) = state.retired.get_mut(&(service.clone(), color)) {
                 retired.limits = limits;
             }
         });
@@ -90,13 +90,13 @@ impl Controller {
     /// Looks once. True while something drains.
     async fn follow_drains(&self) -> bool {
         let Ok(snapshot) = self.0.edge.snapshot().await else {
-            return self.world(|world| !world.retired.is_empty());
+            return self.state(|state| !state.retired.is_empty());
         };
-        let (hangups, ended, goes_on) = self.change_quietly(|world| {
-            world.snapshot = snapshot;
-            world.adopt_drains(Instant::now());
-            let ended = world.end_drains();
-            (world.overdue(Instant::now()), ended, !world.retired.is_empty())
+        let (hangups, ended, goes_on) = self.change_quietly(|state| {
+            state.snapshot = snapshot;
+            state.adopt_drains(Instant::now());
+            let ended = state.end_drains();
+            (state.overdue(Instant::now()), ended, !state.retired.is_empty())
         });
         for (service, color, before, what) in hangups {
             if let Err(error) = self.0.edge.hangup(service, color, before, what).await {
@@ -128,7 +128,7 @@ impl Controller {
 type Overdue = (ServiceName, Color, Generation, Hangup);
 type Ended = (ServiceName, Color, Retired, DrainEnd);
 
-impl World {
+impl State {
     /// The retired pools of a color that came before a generation.
     fn retired_pools(
         snapshot: &Snapshot,

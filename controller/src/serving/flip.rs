@@ -13,9 +13,9 @@ use crate::millis::millis;
 use crate::panics::detached;
 use crate::serving::controller::Controller;
 use crate::serving::edge::Applied;
+use crate::state::State;
 use crate::state::events::EventKind;
 use crate::state::weights::{Target, Weights};
-use crate::state::world::World;
 
 /// Another color serves, and every request from now on goes there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -217,8 +217,8 @@ impl Controller {
             let _turn = this.0.turn.lock().await;
             this.shares(&service)?;
             let set = |pause| {
-                this.change_quietly(|world| {
-                    let state = world.state.services.entry(service.clone()).or_default();
+                this.change_quietly(|state| {
+                    let state = state.journal.services.entry(service.clone()).or_default();
                     std::mem::replace(&mut state.pause, pause)
                 })
             };
@@ -253,15 +253,15 @@ impl Controller {
                 ));
             }
         }
-        if !force && self.world(|world| world.is_live(changes)) {
+        if !force && self.state(|state| state.is_live(changes)) {
             return Ok(Applied { generation: self.generation(), swap: Duration::ZERO });
         }
         // A rollout has written it with its own record.
-        let written = self.world(|world| world.state.intends(changes));
-        let intended = self.change_quietly(|world| {
-            world.state.intend(changes);
+        let written = self.state(|state| state.journal.intends(changes));
+        let intended = self.change_quietly(|state| {
+            state.journal.intend(changes);
             let intend = |(service, weights): &(ServiceName, Weights)| {
-                let state = world.state.services.entry(service.clone()).or_default();
+                let state = state.journal.services.entry(service.clone()).or_default();
                 let forced = |color: &Color| {
                     weights.serves(*color) && (force || state.forced.contains(color))
                 };
@@ -270,22 +270,22 @@ impl Controller {
             };
             changes.iter().map(intend).collect::<Vec<_>>()
         });
-        let unforce = |world: &mut World| {
+        let unforce = |state: &mut State| {
             for (service, forced) in intended.into_iter().rev() {
-                world.state.services.entry(service).or_default().forced = forced;
+                state.journal.services.entry(service).or_default().forced = forced;
             }
         };
         if !written && let Err(error) = self.save().await {
-            self.change_quietly(|world| {
-                world.state.forget_intent(changes);
-                unforce(world);
+            self.change_quietly(|state| {
+                state.journal.forget_intent(changes);
+                unforce(state);
             });
             return Err(error);
         }
         self.forget_intent(changes);
-        let before = self.change_quietly(|world| {
+        let before = self.change_quietly(|state| {
             let set = |(service, weights): &(ServiceName, Weights)| {
-                let state = world.state.services.entry(service.clone()).or_default();
+                let state = state.journal.services.entry(service.clone()).or_default();
                 (service.clone(), state.weights.replace(*weights))
             };
             changes.iter().map(set).collect::<Vec<_>>()
@@ -293,11 +293,11 @@ impl Controller {
         match self.publish(drain).await {
             Ok(applied) => Ok(applied),
             Err(error) => {
-                self.change_quietly(|world| {
+                self.change_quietly(|state| {
                     for (service, weights) in before.into_iter().rev() {
-                        world.state.services.entry(service).or_default().weights = weights;
+                        state.journal.services.entry(service).or_default().weights = weights;
                     }
-                    unforce(world);
+                    unforce(state);
                 });
                 self.withdraw().await;
                 Err(error)
@@ -308,18 +308,18 @@ impl Controller {
     /// Takes note of shares that are about to go live, for the next write of the journal. A flip of
     /// the same shares then need not write it again.
     pub fn intend(&self, changes: &[(ServiceName, Weights)]) {
-        self.change_quietly(|world| world.state.intend(changes));
+        self.change_quietly(|state| state.journal.intend(changes));
     }
 
     /// Forgets what was about to go live.
     pub fn forget_intent(&self, changes: &[(ServiceName, Weights)]) {
-        self.change_quietly(|world| world.state.forget_intent(changes));
+        self.change_quietly(|state| state.journal.forget_intent(changes));
     }
 
     /// After a table that did not go live in time: offers the one before it, so that a proxy that
     /// comes back serves what we say it serves, and forgets the intent.
     async fn withdraw(&self) {
-        let table = self.world(crate::serving::table::build);
+        let table = self.state(crate::serving::table::build);
         // One poll hands it to the link, in whose queue it comes after the table withdrawn.
         tokio::time::timeout(Duration::ZERO, self.0.edge.apply(table)).await.ok();
         self.0.stale.notify_one();
@@ -330,12 +330,12 @@ impl Controller {
 
     /// The shares of a service, and whether they are live.
     fn shares(&self, service: &ServiceName) -> Result<(Weights, bool), Error> {
-        self.world(|world| {
+        self.state(|state| {
             let unknown =
-                || Error::UnknownService { name: service.to_string(), known: world.known() };
-            world.service(service).ok_or_else(unknown)?;
-            let weights = world.weights(service);
-            Ok((weights, world.live.get(service) == Some(&weights)))
+                || Error::UnknownService { name: service.to_string(), known: state.known() };
+            state.service(service).ok_or_else(unknown)?;
+            let weights = state.weights(service);
+            Ok((weights, state.live.get(service) == Some(&weights)))
         })
     }
 }

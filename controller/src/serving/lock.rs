@@ -19,9 +19,9 @@ pub struct RolloutLock {
 impl RolloutLock {
     /// Says under which number the rollout goes.
     pub fn number(&self, revision: u64) {
-        self.controller.change_quietly(|world| {
+        self.controller.change_quietly(|state| {
             for service in &self.services {
-                if let Some(holder) = world.locked.get_mut(service) {
+                if let Some(holder) = state.locked.get_mut(service) {
                     holder.revision = Some(revision);
                 }
             }
@@ -31,9 +31,9 @@ impl RolloutLock {
 
 impl Drop for RolloutLock {
     fn drop(&mut self) {
-        self.controller.change_quietly(|world| {
+        self.controller.change_quietly(|state| {
             for service in &self.services {
-                world.locked.remove(service);
+                state.locked.remove(service);
             }
         });
         self.controller.tally(|tally| {
@@ -52,10 +52,10 @@ impl Controller {
     /// # Errors
     /// [`Error::RolloutInProgress`] names the first that is taken.
     pub fn lock(&self, services: &[ServiceName], holder: &Holder) -> Result<RolloutLock, Error> {
-        self.change_quietly(|world| {
-            services.iter().try_for_each(|service| unlocked(&world.locked, service))?;
+        self.change_quietly(|state| {
+            services.iter().try_for_each(|service| unlocked(&state.locked, service))?;
             let ours = services.iter().map(|service| (service.clone(), holder.clone()));
-            world.locked.extend(ours);
+            state.locked.extend(ours);
             Ok::<(), Error>(())
         })?;
         Ok(RolloutLock { controller: self.clone(), services: services.to_vec() })
@@ -86,7 +86,7 @@ impl Controller {
     }
 
     pub(crate) fn check_unlocked(&self, service: &ServiceName) -> Result<(), Error> {
-        self.world(|world| unlocked(&world.locked, service))
+        self.state(|state| unlocked(&state.locked, service))
     }
 
     /// Shows the phase of a rollout in the metrics.

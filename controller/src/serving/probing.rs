@@ -19,7 +19,7 @@ use crate::serving::probe;
 use crate::serving::resolver::look_again;
 use crate::state::events::EventKind;
 use crate::state::health::{Answer, Health};
-use crate::state::world::{EndpointKey, World, authority};
+use crate::state::{EndpointKey, State, authority};
 
 /// The tasks there are. One that is taken out ends.
 #[derive(Debug, Default)]
@@ -29,16 +29,16 @@ pub(crate) struct Tasks {
 }
 
 impl Controller {
-    /// Starts and ends tasks so that they match the world.
+    /// Starts and ends tasks so that they match the state.
     pub(crate) fn sync_tasks(&self) {
-        let (probes, names) = self.change_quietly(|world| {
-            let probes = wanted_probes(world);
-            world.health.retain(|key, _| probes.contains_key(key));
+        let (probes, names) = self.change_quietly(|state| {
+            let probes = wanted_probes(state);
+            state.health.retain(|key, _| probes.contains_key(key));
             for key in probes.keys() {
-                let trusted = world.booting && world.weights(&key.0).serves(key.1);
-                world.health.entry(key.clone()).or_insert_with(|| Health::unjudged(trusted));
+                let trusted = state.booting && state.weights(&key.0).serves(key.1);
+                state.health.entry(key.clone()).or_insert_with(|| Health::unjudged(trusted));
             }
-            (probes, world.host_names())
+            (probes, state.host_names())
         });
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.probes.retain(|key, (asked, _)| probes.get(key) == Some(asked));
@@ -69,8 +69,8 @@ impl Controller {
             crate::panics::point(&format!("probe of {}", asked.address));
             let answer = probe::ask(asked.address, &asked.probe, &asked.host).await;
             self.answered(&key, &asked, answer);
-            let wait = self.world(|world| {
-                world
+            let wait = self.state(|state| {
+                state
                     .health
                     .get(&key)
                     .map_or(asked.probe.interval, |h| h.interval(asked.probe.interval))
@@ -86,8 +86,8 @@ impl Controller {
             tally.probes.entry((key.0.clone(), key.1)).or_default().observe(answer.took);
         });
         let failed = (!answer.passed).then(|| answer.text.clone());
-        let changed = self.change_quietly(|world| {
-            let health = world.health.get_mut(key)?;
+        let changed = self.change_quietly(|state| {
+            let health = state.health.get_mut(key)?;
             health.judge(answer, asked.probe.rise, asked.probe.fall)
         });
         if failed.is_none() {
@@ -111,7 +111,7 @@ impl Controller {
 
     /// After a probe that passed: from then on the health of a color that was forced counts.
     pub(crate) fn end_force(&self, key: &EndpointKey) {
-        if self.change_quietly(|world| world.passed(key)) {
+        if self.change_quietly(|state| state.passed(key)) {
             let (service, color, _) = key;
             info!(%service, %color, "its probes pass: it no longer serves by force");
             self.0.stale.notify_one();
@@ -142,8 +142,8 @@ impl Controller {
             let found = timeout(LOOK_UP, self.0.resolver.look_up(&name)).await;
             let found = found.unwrap_or_else(|_| Err("the name server does not answer".into()));
             let wait = look_again(found.as_ref(), Instant::now());
-            let changed = self.change_quietly(|world| {
-                let known = world.names.entry(name.clone()).or_default();
+            let changed = self.change_quietly(|state| {
+                let known = state.names.entry(name.clone()).or_default();
                 let before = known.clone();
                 match found {
                     Ok(lookup) => {
@@ -157,7 +157,7 @@ impl Controller {
                 if let (true, Some(error)) = (changed, &known.error) {
                     warn!(name, error, "name not resolved");
                 }
-                known.addresses != before.addresses || world.booting
+                known.addresses != before.addresses || state.booting
             });
             if changed {
                 self.sync_tasks();
@@ -193,11 +193,11 @@ impl Asked {
     }
 }
 
-fn wanted_probes(world: &World) -> HashMap<EndpointKey, Asked> {
+fn wanted_probes(state: &State) -> HashMap<EndpointKey, Asked> {
     let mut wanted = HashMap::new();
-    for (name, service) in world.services() {
+    for (name, service) in state.services() {
         for color in Color::ALL {
-            for endpoint in world.endpoints(name, color) {
+            for endpoint in state.endpoints(name, color) {
                 if let Some(address) = endpoint.address {
                     wanted.insert((name.clone(), color, endpoint.id), Asked::new(address, service));
                 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::serving::controller::Controller;
 use crate::serving::probe;
 use crate::serving::probing::Asked;
-use crate::state::world::EndpointKey;
+use crate::state::EndpointKey;
 
 /// Endpoints of a color that passed `rise` probes in a row. Only [`Controller::until_ready`] makes
 /// one: it is the proof that a flip to them was looked at.
@@ -114,9 +114,9 @@ impl Controller {
         color: Color,
         wanted: &[EndpointId],
     ) -> Vec<(EndpointId, Result<(), String>)> {
-        let Some((config, endpoints)) = self.world(|world| {
-            let config = world.service(service)?.clone();
-            Some((config, world.endpoints(service, color)))
+        let Some((config, endpoints)) = self.state(|state| {
+            let config = state.service(service)?.clone();
+            Some((config, state.endpoints(service, color)))
         }) else {
             return Vec::new();
         };
@@ -149,8 +149,8 @@ impl Controller {
                 return Err(text);
             }
             if pass >= asked.probe.rise {
-                let came_up = self.change_quietly(|world| {
-                    world.health.get_mut(key).is_some_and(|health| health.ready(answer))
+                let came_up = self.change_quietly(|state| {
+                    state.health.get_mut(key).is_some_and(|health| health.ready(answer))
                 });
                 if came_up {
                     self.came_up(key, asked);

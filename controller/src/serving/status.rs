@@ -1,4 +1,4 @@
-//! From the world to its status.
+//! From the state to its status.
 
 use cutover_proxy::table::{Color, ColorStats, ServiceName, Snapshot};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::serving::edge::Link;
 use crate::serving::table::claims;
 use crate::state::status::{ColorStatus, EndpointStatus, ProxyStatus, ServiceStatus, Status};
-use crate::state::world::{Endpoint, World};
+use crate::state::{Endpoint, State};
 
 impl Controller {
     /// Everything at a glance, with fresh counts.
@@ -20,15 +20,15 @@ impl Controller {
             Link::Down => ProxyStatus::default(),
         };
         let generation = self.generation();
-        self.world(|world| Status {
+        self.state(|state| Status {
             version: env!("CARGO_PKG_VERSION").into(),
             generation,
-            config: world.config_status.clone(),
+            config: state.config_status.clone(),
             proxy,
-            journal_error: world.journal_error.clone(),
-            docker_error: world.docker_error.clone(),
-            services: world.services().map(|(name, _)| service(world, name)).collect(),
-            left_out: world.discovery.left_out.clone(),
+            journal_error: state.journal_error.clone(),
+            docker_error: state.docker_error.clone(),
+            services: state.services().map(|(name, _)| service(state, name)).collect(),
+            left_out: state.discovery.left_out.clone(),
         })
     }
 
@@ -38,19 +38,19 @@ impl Controller {
     /// [`Error::UnknownService`].
     pub async fn service_status(&self, name: &ServiceName) -> Result<ServiceStatus, Error> {
         self.snapshot().await;
-        self.world(|world| match world.service(name) {
-            Some(_) => Ok(service(world, name)),
-            None => Err(Error::UnknownService { name: name.to_string(), known: world.known() }),
+        self.state(|state| match state.service(name) {
+            Some(_) => Ok(service(state, name)),
+            None => Err(Error::UnknownService { name: name.to_string(), known: state.known() }),
         })
     }
 }
 
-fn service(world: &World, name: &ServiceName) -> ServiceStatus {
-    let weights = world.weights(name);
-    let pause = world.pause(name);
-    let counts = world.snapshot.services.iter().find(|s| s.name == name.as_str());
+fn service(state: &State, name: &ServiceName) -> ServiceStatus {
+    let weights = state.weights(name);
+    let pause = state.pause(name);
+    let counts = state.snapshot.services.iter().find(|s| s.name == name.as_str());
     let (mut routes, mut shadowed) = (Vec::new(), Vec::new());
-    for ((host, path), claim) in claims(world) {
+    for ((host, path), claim) in claims(state) {
         if claim.route.service == *name {
             routes.push(format!("{host}{path}"));
         } else if claim.refused.contains(name) {
@@ -66,10 +66,10 @@ fn service(world: &World, name: &ServiceName) -> ServiceStatus {
         waiting: counts.map_or(0, |s| s.waiting),
         routes,
         shadowed,
-        colors: Color::ALL.into_iter().map(|c| (c, color(world, name, c))).collect(),
-        draining: world.draining(name, Instant::now()),
-        rollout: world.state.services.get(name).and_then(|s| rollout(name, s.rollout.as_ref()?)),
-        last_rollout: world.state.services.get(name).and_then(|s| last(s.history.last()?)),
+        colors: Color::ALL.into_iter().map(|c| (c, color(state, name, c))).collect(),
+        draining: state.draining(name, Instant::now()),
+        rollout: state.journal.services.get(name).and_then(|s| rollout(name, s.rollout.as_ref()?)),
+        last_rollout: state.journal.services.get(name).and_then(|s| last(s.history.last()?)),
     }
 }
 
@@ -94,11 +94,11 @@ fn rollout(name: &ServiceName, record: &Value) -> Option<Value> {
     (!shown.is_empty()).then_some(Value::Object(shown))
 }
 
-fn color(world: &World, name: &ServiceName, color: Color) -> ColorStatus {
-    let counts = color_counts(&world.snapshot, name, color);
-    let endpoints = world.endpoints(name, color);
+fn color(state: &State, name: &ServiceName, color: Color) -> ColorStatus {
+    let counts = color_counts(&state.snapshot, name, color);
+    let endpoints = state.endpoints(name, color);
     ColorStatus {
-        endpoints: endpoints.iter().map(|e| endpoint(world, name, color, e)).collect(),
+        endpoints: endpoints.iter().map(|e| endpoint(state, name, color, e)).collect(),
         requests_in_flight: counts.map_or(0, |c| c.requests_in_flight),
         streams_in_flight: counts.map_or(0, |c| c.streams_in_flight),
         requests: counts.map_or(0, |c| c.requests.values().sum()),
@@ -116,16 +116,16 @@ pub(crate) fn color_counts<'s>(
 }
 
 fn endpoint(
-    world: &World,
+    state: &State,
     name: &ServiceName,
     color: Color,
     endpoint: &Endpoint,
 ) -> EndpointStatus {
-    let up = world.up(name, color, endpoint);
-    let forced = world.up_by_force(name, color, endpoint);
+    let up = state.up(name, color, endpoint);
+    let forced = state.up_by_force(name, color, endpoint);
     let key = (name.clone(), color, endpoint.id.clone());
-    let last = world.health.get(&key).and_then(|health| health.last());
-    let pools = world.snapshot.pools.iter();
+    let last = state.health.get(&key).and_then(|health| health.last());
+    let pools = state.snapshot.pools.iter();
     let ejected = pools
         .filter(|p| !p.retired && p.service == *name && p.color == color)
         .any(|p| p.endpoints.iter().any(|e| e.id == endpoint.id && e.ejected));

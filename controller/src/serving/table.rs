@@ -1,4 +1,4 @@
-//! From the world to the table: a pure function.
+//! From the state to the table: a pure function.
 
 use std::collections::BTreeMap;
 
@@ -8,30 +8,30 @@ use cutover_proxy::table::{
 };
 
 use crate::config::ServiceConfig;
-use crate::state::world::World;
+use crate::state::State;
 
-/// Builds the table that serves the world as it is. Its generation is left to the link.
+/// Builds the table that serves the state as it is. Its generation is left to the link.
 ///
 /// Only colors with a share are in it. Of two services that claim the same host and path the first
 /// keeps it: those of the file before those of labels, then by name.
 #[must_use]
-pub(crate) fn build(world: &World) -> TableSpec {
+pub(crate) fn build(state: &State) -> TableSpec {
     TableSpec {
         generation: Generation(0),
-        routes: claims(world).into_values().map(|claim| claim.route).collect(),
-        services: world.services().map(|(name, config)| service(world, name, config)).collect(),
+        routes: claims(state).into_values().map(|claim| claim.route).collect(),
+        services: state.services().map(|(name, config)| service(state, name, config)).collect(),
         policy: Policy {
-            trusted_proxies: world.config.listen.trusted_proxies.clone(),
-            limits: world.config.limits,
+            trusted_proxies: state.config.listen.trusted_proxies.clone(),
+            limits: state.config.limits,
         },
     }
 }
 
 /// Who gets which host and path, and who else wanted it.
 #[must_use]
-pub(crate) fn claims(world: &World) -> BTreeMap<(HostPattern, String), Claim> {
+pub(crate) fn claims(state: &State) -> BTreeMap<(HostPattern, String), Claim> {
     let mut claims = BTreeMap::new();
-    for (name, config) in world.services() {
+    for (name, config) in state.services() {
         let any = [HostPattern::Any];
         let hosts = if config.hosts.is_empty() { any.as_slice() } else { config.hosts.as_slice() };
         for host in hosts {
@@ -59,8 +59,8 @@ pub(crate) struct Claim {
     pub refused: Vec<ServiceName>,
 }
 
-fn service(world: &World, name: &ServiceName, config: &ServiceConfig) -> ServiceSpec {
-    let weights = world.weights(name);
+fn service(state: &State, name: &ServiceName, config: &ServiceConfig) -> ServiceSpec {
+    let weights = state.weights(name);
     let serving = Color::ALL.into_iter().filter(|&color| weights.serves(color));
     ServiceSpec {
         name: name.clone(),
@@ -68,20 +68,20 @@ fn service(world: &World, name: &ServiceName, config: &ServiceConfig) -> Service
             .map(|color| PoolSpec {
                 color,
                 weight: weights.color(color),
-                endpoints: endpoints(world, name, color),
+                endpoints: endpoints(state, name, color),
             })
             .collect(),
         balance: config.balance.clone(),
         host: config.host.clone(),
         max_body: config.max_body,
         timeouts: config.timeouts,
-        pause: world.pause(name),
+        pause: state.pause(name),
     }
 }
 
-fn endpoints(world: &World, name: &ServiceName, color: Color) -> Vec<EndpointSpec> {
+fn endpoints(state: &State, name: &ServiceName, color: Color) -> Vec<EndpointSpec> {
     let mut specs: Vec<EndpointSpec> = Vec::new();
-    for endpoint in world.endpoints(name, color) {
+    for endpoint in state.endpoints(name, color) {
         let Some(address) = endpoint.address else {
             continue;
         };
@@ -89,7 +89,7 @@ fn endpoints(world: &World, name: &ServiceName, color: Color) -> Vec<EndpointSpe
         if specs.iter().any(|spec| spec.id == endpoint.id) {
             continue;
         }
-        let up = world.up(name, color, &endpoint);
+        let up = state.up(name, color, &endpoint);
         specs.push(EndpointSpec { id: endpoint.id, address, weight: endpoint.weight, up });
     }
     specs

@@ -70,7 +70,7 @@ pub(super) fn check(site: &Site, part: &Part, deploy: &Deploy, tools: &Tools, pl
             ));
         }
     }
-    for left in tools.controller.world(|world| world.discovery.left_out.clone()) {
+    for left in tools.controller.state(|state| state.discovery.left_out.clone()) {
         let ours = site.containers.iter().any(|c| c.name == left.container);
         let replaced = left.reason.contains("rollout") || left.reason.contains("newer release");
         if ours && !replaced {

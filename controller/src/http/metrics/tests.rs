@@ -4,14 +4,14 @@ use cutover_proxy::table::Snapshot;
 
 use super::*;
 use crate::config::{Config, ServiceConfig};
-use crate::state::journal::State;
+use crate::state::journal;
 use crate::state::status::ConfigStatus;
 
 fn text(families: Families) -> String {
     TextEncoder::new().encode_to_string(&families.finish()).unwrap()
 }
 
-fn counted() -> World {
+fn counted() -> State {
     let color = |color: &str| ColorStats {
         color: color.into(),
         requests: [(200, 3), (502, 1)].into(),
@@ -24,8 +24,8 @@ fn counted() -> World {
         services: [("web".parse().unwrap(), ServiceConfig::default())].into(),
         ..Config::default()
     };
-    let mut world = World::new(config, ConfigStatus::default(), State::default());
-    world.snapshot = Snapshot {
+    let mut state = State::new(config, ConfigStatus::default(), journal::State::default());
+    state.snapshot = Snapshot {
         services: vec![ServiceStats {
             name: "web".into(),
             colors: vec![color("blue"), color("green")],
@@ -34,14 +34,14 @@ fn counted() -> World {
         }],
         ..Snapshot::default()
     };
-    world
+    state
 }
 
 #[test]
 fn every_family_is_told_of_once_and_every_line_belongs_to_one() {
     let mut families = Families::default();
     proxy(&mut families, &counted());
-    world_families(&mut families, &counted());
+    state_families(&mut families, &counted());
     own(&mut families, &Tally::default(), &BTreeSet::from(["web".parse().unwrap()]));
     process::families(
         &mut families,
@@ -74,7 +74,7 @@ fn every_family_is_told_of_once_and_every_line_belongs_to_one() {
 fn counts_of_the_proxy_come_out_under_their_names() {
     let mut families = Families::default();
     proxy(&mut families, &counted());
-    world_families(&mut families, &counted());
+    state_families(&mut families, &counted());
     let text = text(families);
     for line in [
         r#"cutover_requests_total{service="web",color="green",code="502"} 1"#,

@@ -282,7 +282,7 @@ async fn a_panic_in_the_background_is_counted_and_the_work_begins_anew() {
         web.unwrap().pools[0].endpoints[0].up
     };
     house.until(|house| !up(house)).await;
-    house.until(|house| house.controller.world(|world| world.retired.is_empty())).await;
+    house.until(|house| house.controller.state(|state| state.retired.is_empty())).await;
     house.until(|_| points.iter().all(|point| !crate::panics::is_due(point))).await;
     assert!(crate::panics::count() >= panics + 3);
     let metrics = house.controller.metrics().await;
@@ -370,7 +370,7 @@ async fn a_flip_back_ends_the_deadlines() {
     let (outcome, back) = tokio::join!(waiting, house.controller.flip(&web, Target::Blue, true));
     back.unwrap();
     assert_eq!(outcome, None);
-    assert!(house.controller.world(|world| world.retired.keys().all(|(_, c)| *c != Color::Blue)));
+    assert!(house.controller.state(|state| state.retired.keys().all(|(_, c)| *c != Color::Blue)));
 }
 
 #[tokio::test]

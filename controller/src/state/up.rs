@@ -2,9 +2,9 @@
 
 use cutover_proxy::table::{Color, ServiceName};
 
-use super::{Endpoint, EndpointKey, World};
+use super::{Endpoint, EndpointKey, State};
 
-impl World {
+impl State {
     /// Whether an endpoint gets requests when its color serves.
     #[must_use]
     pub fn up(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
@@ -15,7 +15,7 @@ impl World {
     /// the color is well, and nothing has been since.
     #[must_use]
     pub fn up_by_force(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
-        let forced = self.state.services.get(name).is_some_and(|s| s.forced.contains(&color));
+        let forced = self.journal.services.get(name).is_some_and(|s| s.forced.contains(&color));
         let any_well = || self.endpoints(name, color).iter().any(|e| self.is_well(name, color, e));
         forced && self.weights(name).serves(color) && endpoint.address.is_some() && !any_well()
     }
@@ -35,7 +35,7 @@ impl World {
     pub fn passed(&mut self, (service, color, id): &EndpointKey) -> bool {
         let endpoints = self.endpoints(service, *color);
         let well = endpoints.iter().any(|e| e.id == *id && self.is_well(service, *color, e));
-        let state = self.state.services.get_mut(service);
+        let state = self.journal.services.get_mut(service);
         well && state.is_some_and(|state| state.forced.remove(color))
     }
 }

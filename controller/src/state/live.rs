@@ -7,7 +7,7 @@ use cutover_proxy::table::{Color, Generation, ServiceName};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::World;
+use super::State;
 use crate::config::DrainConfig;
 use crate::state::weights::Weights;
 
@@ -35,7 +35,7 @@ pub struct DrainEnd {
     pub longest: Duration,
 }
 
-impl World {
+impl State {
     /// Takes note that a table with these shares is live: who has stopped serving drains.
     pub fn went_live(
         &mut self,
@@ -69,10 +69,10 @@ impl World {
                 .any(|c| weights.serves(c) && !self.endpoints(&name, c).is_empty());
             // From here on the journal knows: a restart finds the same color.
             if any {
-                self.state.services.entry(name).or_default().weights.get_or_insert(weights);
+                self.journal.services.entry(name).or_default().weights.get_or_insert(weights);
             }
         }
-        self.state.generation = self.state.generation.max(generation);
+        self.journal.generation = self.journal.generation.max(generation);
         self.published = true;
         self.end_boot();
     }
