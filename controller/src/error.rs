@@ -186,7 +186,9 @@ impl Error {
             Self::ProxyUnavailable => "it is restarted by itself: try again in a moment".into(),
             Self::Refused(_) => "the table before it stays live; the log has the details".into(),
             Self::RolloutInProgress { service, .. } => {
-                format!("`cutover status {service} --watch` shows it; --wait-lock waits for it")
+                format!(
+                    "`cutover status {service} --watch` shows it, `cutover abort {service}` ends it; --wait-lock waits for it"
+                )
             }
             Self::StateUnwritable { .. } => {
                 "make runtime.state_dir writable and see that its disk is not full; what serves goes on"

@@ -20,6 +20,7 @@ mod run;
 mod steps;
 mod tools;
 mod watch;
+mod way_back;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,8 +51,8 @@ use crate::state::holder::Holder;
 #[derive(Clone, Debug)]
 pub(crate) struct Rollouts {
     tools: Tools,
-    /// By service. Locked for a look or a change, never across an await.
-    running: Arc<Mutex<BTreeMap<ServiceName, Handle>>>,
+    /// By the rollout's ID. Locked for a look or a change, never across an await.
+    running: Arc<Mutex<BTreeMap<String, Handle>>>,
     /// Whether what the journal held has been taken up: nothing new begins before.
     begun: Arc<tokio::sync::watch::Sender<bool>>,
 }
@@ -137,6 +138,9 @@ impl Rollouts {
     ) -> Result<Lines, Error> {
         self.begun().await;
         self.tools.known(service)?;
+        if let Some((handle, side)) = self.after_flip(service) {
+            return Ok(self.roll_back_from(handle, side, rollback, logins));
+        }
         let wait = Duration::from_millis(rollback.wait_lock_ms);
         let services = [service.clone()];
         let holder = Holder::new(Kind::Rollback.as_str(), rollback.by.as_deref());
@@ -145,6 +149,8 @@ impl Rollouts {
         let by = rollback.by.clone();
         if let Some(record) = self.tools.warm(service, rollback.revision) {
             let back = self.tools.back_to_warm(&record, service, by);
+            // Its containers are those of the rollback from here on.
+            self.hand_over(&record.id);
             self.run(back, lock, Logins::default(), Event::Begin, client);
             return Ok(lines);
         }
@@ -298,12 +304,8 @@ impl Rollouts {
             Shell::new(self.tools.clone(), record, progress.clone(), lock, logins);
         {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            for service in &services {
-                let before = running.insert(service.clone(), handle.clone());
-                if let Some(before) = before {
-                    before.tell(Event::Handover);
-                }
-            }
+            running.retain(|_, handle| !handle.is_over());
+            running.insert(id.clone(), handle);
         }
         let this = self.clone();
         tokio::spawn(async move {
@@ -334,17 +336,28 @@ impl Rollouts {
     /// Has warm colors stopped that are in the way.
     async fn make_room(&self, services: &[ServiceName]) {
         for service in services {
-            let handle = {
-                let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-                running.get(service).filter(|handle| !handle.is_over()).cloned()
-            };
-            if let Some(mut handle) = handle {
+            for mut handle in self.of(service) {
                 handle.tell(Event::Supersede);
                 if timeout(ROOM, handle.ended()).await.is_err() {
                     warn!(%service, "the warm color is still there");
                 }
             }
             self.tools.bury(service).await;
+        }
+    }
+
+    /// The rollouts of a service that have not ended.
+    fn of(&self, service: &ServiceName) -> Vec<Handle> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = running.values().filter(|h| !h.is_over() && h.standing().has(service));
+        ours.cloned().collect()
+    }
+
+    /// Has a rollout leave its warm containers to another.
+    fn hand_over(&self, id: &str) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = running.get(id) {
+            handle.tell(Event::Handover);
         }
     }
 }

@@ -186,7 +186,8 @@ pub(super) fn record(kind: Kind, by: Option<String>, machine: Rollout, parts: Ve
     }
 }
 
-fn now() -> String {
+/// The time of day, as reports have it.
+pub(super) fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 

@@ -62,13 +62,28 @@ impl Report {
     #[must_use]
     pub(super) fn of(part: &Part, result: &str) -> Self {
         Self {
-            service: part.service.clone(),
-            result: result.to_owned(),
-            revision: part.revision,
-            from: part.from.as_str().into(),
-            to: part.to.as_str().into(),
             image: part.image.clone(),
             digest: part.digest.clone(),
+            ..Self::new(&part.service, part.revision, (part.from, part.to), result)
+        }
+    }
+
+    /// A report on a release that says nothing yet, not even its image.
+    #[must_use]
+    pub(super) fn new(
+        service: &ServiceName,
+        revision: u64,
+        (from, to): (Color, Color),
+        result: &str,
+    ) -> Self {
+        Self {
+            service: service.clone(),
+            result: result.to_owned(),
+            revision,
+            from: from.as_str().into(),
+            to: to.as_str().into(),
+            image: String::new(),
+            digest: None,
             requests: ByColor::default(),
             failed: 0,
             retried: 0,

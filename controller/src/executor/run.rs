@@ -20,6 +20,7 @@ use super::phase::Phase;
 use super::progress::Progress;
 use super::record::{Part, Record};
 use super::report::{Counted, PhaseTime};
+use super::way_back::Side;
 use crate::engine::{Image, Spec};
 use crate::millis::millis;
 use crate::registry::Logins;
@@ -38,6 +39,7 @@ pub(super) struct Shell {
     tell: mpsc::UnboundedSender<Note>,
     notes: mpsc::UnboundedReceiver<Note>,
     ended: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
     started: Instant,
     /// Where the machine's clock was when this shell began.
     base: Millis,
@@ -73,6 +75,18 @@ pub(super) enum Note {
 pub(super) struct Handle {
     tell: mpsc::UnboundedSender<Note>,
     ended: watch::Receiver<bool>,
+    standing: watch::Receiver<Standing>,
+}
+
+/// Where a rollout stands, for those who would end it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Standing {
+    /// The phase.
+    pub phase: Phase,
+    /// Whether the old colors have been asked to serve again.
+    pub reverted: bool,
+    /// Its services.
+    pub sides: Vec<Side>,
 }
 
 impl Handle {
@@ -80,6 +94,18 @@ impl Handle {
     pub(super) fn tell(&self, event: Event) {
         // One that has ended needs no telling.
         self.tell.send(Note::Event(event)).ok();
+    }
+
+    /// Where it stands now.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Waits until it stands somewhere; `None` when it has ended elsewhere.
+    pub(super) async fn until(&mut self, there: impl FnMut(&Standing) -> bool) -> Option<Standing> {
+        let mut there = there;
+        let standing = self.standing.wait_for(|standing| there(standing)).await;
+        standing.ok().map(|standing| standing.clone())
     }
 
     /// Waits for the end.
@@ -103,7 +129,8 @@ impl Shell {
     ) -> (Self, Handle) {
         let (tell, notes) = mpsc::unbounded_channel();
         let (ended, ending) = watch::channel(false);
-        let handle = Handle { tell: tell.clone(), ended: ending };
+        let (standing, stands) = watch::channel(record.standing(false));
+        let handle = Handle { tell: tell.clone(), ended: ending, standing: stands };
         let shell = Self {
             base: record.clock,
             tools,
@@ -114,6 +141,7 @@ impl Shell {
             tell,
             notes,
             ended,
+            standing,
             started: Instant::now(),
             tasks: JoinSet::new(),
             watchers: JoinSet::new(),
@@ -258,6 +286,8 @@ impl Shell {
     }
 
     fn entered(&mut self, phase: Phase) {
+        let reverted = self.standing.borrow().reverted || phase == Phase::Revert;
+        self.standing.send_replace(self.record.standing(reverted));
         info!(rollout = self.record.id, %phase, "rollout");
         if phase > Phase::Pull && self.record.pair.then.is_empty() {
             self.logins = Logins::default();
@@ -355,6 +385,20 @@ impl Shell {
 
     fn instant(&self, at: Millis) -> Instant {
         self.started + Duration::from_millis(at.since(self.base))
+    }
+}
+
+impl Record {
+    fn standing(&self, reverted: bool) -> Standing {
+        let side = |part: &Part| Side {
+            service: part.service.clone(),
+            revision: part.revision,
+            from: part.from,
+            to: part.to,
+            both: part.both.is_some(),
+        };
+        let sides = self.parts.iter().map(side).collect();
+        Standing { phase: self.machine.phase(), reverted, sides }
     }
 }
 

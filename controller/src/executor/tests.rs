@@ -14,6 +14,7 @@ use crate::engine::{Containers, PullPolicy};
 use crate::http::server;
 use crate::panics;
 use crate::serving::controller::tests::{House, web};
+use crate::state::weights::Target;
 
 /// An engine without a container.
 async fn engine(uri: http::Uri) -> Response {
@@ -54,7 +55,7 @@ impl Stage {
     }
 
     /// Flips `web` to green, as a release that runs already; its first `panics` steps panic.
-    fn roll_out(&self, panics: usize) -> Lines {
+    fn roll_out(&self, panics: usize, monitor_ms: u64) -> Lines {
         let controller = &self.house.controller;
         for _ in 0..panics {
             panics::inject(&controller.point("a rollout"));
@@ -78,13 +79,21 @@ impl Stage {
             both: None,
             found: None,
         };
-        let limits = Limits { deploy_ms: 5000, ..Limits::default() };
+        let limits = Limits { deploy_ms: 5000, monitor_ms, ..Limits::default() };
         let members = vec![Member { service: web(), passes: 1, limits }];
         let machine = Rollout::new(members, Origin::Running, Millis(1));
         let record = prepare::record(Kind::Deploy, None, machine, vec![part]);
         let lock = controller.lock(&[web()], &Holder::new("deploy", None)).unwrap();
         let (client, lines) = mpsc::unbounded_channel();
         self.rollouts.run(record, lock, Logins::default(), Event::Begin, client);
+        lines
+    }
+
+    /// A rollout that has flipped to green and judges it for as long as it takes.
+    async fn judged(&self) -> Lines {
+        let lines = self.roll_out(0, 600_000);
+        self.house.until(|_| self.rollouts.after_flip(&web()).is_some()).await;
+        assert_eq!(self.serving(), Target::Green);
         lines
     }
 
@@ -101,10 +110,10 @@ impl Stage {
 
     async fn is_free_again(&self) {
         self.house.until(|house| house.controller.check_unlocked(&web()).is_ok()).await;
-        assert_eq!(self.serving(), crate::state::weights::Target::Blue);
+        assert_eq!(self.serving(), Target::Blue);
     }
 
-    fn serving(&self) -> crate::state::weights::Target {
+    fn serving(&self) -> Target {
         self.house.controller.state(|state| state.weights(&web())).active()
     }
 }
@@ -112,7 +121,7 @@ impl Stage {
 #[tokio::test]
 async fn a_rollout_that_panics_is_undone_like_one_of_a_controller_that_died() {
     let stage = Stage::new().await;
-    let report = stage.last(stage.roll_out(1)).await;
+    let report = stage.last(stage.roll_out(1, 0)).await;
     assert_eq!(report["service"], "web", "{report}");
     assert_eq!(report["result"], "refused", "{report}");
     assert!(report["reason"].as_str().unwrap().contains("the controller failed"), "{report}");
@@ -123,11 +132,55 @@ async fn a_rollout_that_panics_is_undone_like_one_of_a_controller_that_died() {
 async fn a_rollout_that_panics_again_and_again_has_failed_and_lets_the_lock_go() {
     let stage = Stage::new().await;
     let before = panics::count();
-    let last = stage.last(stage.roll_out(2)).await;
+    let last = stage.last(stage.roll_out(2, 0)).await;
     assert_eq!(last["error"]["code"], "failed", "{last}");
     assert!(panics::count() >= before + 2);
     stage.is_free_again().await;
     let metrics = stage.house.controller.metrics().await;
     let failed = r#"cutover_rollouts_total{service="web",result="failed"} 1"#;
     assert!(metrics.contains(failed), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_abort_while_a_release_is_judged_brings_the_old_color_back_at_once() {
+    let stage = Stage::new().await;
+    let lines = stage.judged().await;
+    let aborted = stage.rollouts.abort(&web(), Some("ops")).await.unwrap();
+    assert_eq!((aborted.result, aborted.serves), ("rolled_back", Color::Blue));
+    assert_eq!(stage.serving(), Target::Blue);
+    let report = stage.last(lines).await;
+    assert_eq!(report["result"], "rolled_back", "{report}");
+    assert_eq!(report["reason"], "aborted by ops", "{report}");
+    stage.is_free_again().await;
+    let nothing = stage.rollouts.abort(&web(), None).await.unwrap_err();
+    assert!(matches!(nothing, Error::NotFound(_)), "{nothing}");
+}
+
+#[tokio::test]
+async fn a_flip_to_the_old_color_while_a_release_is_judged_ends_the_rollout() {
+    let stage = Stage::new().await;
+    let lines = stage.judged().await;
+    let flipped = stage.rollouts.flip(&web(), Target::Blue, false, Some("ops")).await.unwrap();
+    assert_eq!((flipped.from, flipped.to), (Target::Green, Target::Blue));
+    assert_eq!(stage.serving(), Target::Blue);
+    let report = stage.last(lines).await;
+    assert_eq!(report["result"], "rolled_back", "{report}");
+    assert_eq!(report["reason"], "flipped back by ops", "{report}");
+    stage.is_free_again().await;
+}
+
+#[tokio::test]
+async fn a_rollback_while_a_release_is_judged_ends_the_rollout_and_is_done() {
+    let stage = Stage::new().await;
+    let lines = stage.judged().await;
+    let asked = Rollback { by: Some("ops".into()), ..Rollback::default() };
+    let back = stage.rollouts.rollback(&web(), asked, Logins::default()).await.unwrap();
+    let done = stage.last(back).await;
+    assert_eq!(done["result"], "done", "{done}");
+    assert_eq!(done["to"], "blue", "{done}");
+    assert_eq!(stage.serving(), Target::Blue);
+    let report = stage.last(lines).await;
+    assert_eq!(report["result"], "rolled_back", "{report}");
+    assert_eq!(report["reason"], "rolled back by ops", "{report}");
+    stage.is_free_again().await;
 }

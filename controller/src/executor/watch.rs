@@ -9,6 +9,7 @@ use super::Tools;
 use super::record::Part;
 use super::report::Counted;
 use crate::executor::judge;
+use crate::state::Endpoint;
 
 /// What is seen.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -72,14 +73,15 @@ impl Tools {
         }
     }
 
-    /// Whether any of the new containers is up.
+    /// Whether any of the new containers is up; of a color without containers, any endpoint.
     fn serving(&self, part: &Part) -> bool {
         let ids: BTreeSet<_> = part.new_ids().into_iter().collect();
         self.controller.state(|state| {
             let endpoints = state.endpoints(&part.service, part.to);
             let known = state.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
             let known: BTreeSet<_> = known.map(crate::state::ContainerEndpoint::id).collect();
-            endpoints.iter().any(|e| known.contains(&e.id) && state.up(&part.service, part.to, e))
+            let ours = |e: &&Endpoint| ids.is_empty() || known.contains(&e.id);
+            endpoints.iter().filter(ours).any(|e| state.up(&part.service, part.to, e))
         })
     }
 

@@ -1,4 +1,4 @@
-//! The control API of rollouts: `deploy`, `rollback`, `history`, `plan`.
+//! The control API of rollouts: `deploy`, `rollback`, `abort`, `history`, `plan`.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -19,6 +19,7 @@ use crate::registry::{ALL_HEADER, Logins, ONE_HEADER};
 /// The routes, to be merged into the control API.
 pub(crate) fn router(rollouts: Rollouts) -> Router {
     Router::new()
+        .route("/v1/services/{name}/abort", post(abort))
         .route("/v1/services/{name}/deploy", post(deploy))
         .route("/v1/services/{name}/history", get(history))
         .route("/v1/services/{name}/plan", post(plan))
@@ -32,10 +33,20 @@ pub(crate) fn without_docker() -> Router {
         Error::DockerUnavailable("it is switched off, docker.enable is false".into())
     }
     Router::new()
+        .route("/v1/services/{name}/abort", post(off))
         .route("/v1/services/{name}/deploy", post(off))
         .route("/v1/services/{name}/history", get(off))
         .route("/v1/services/{name}/plan", post(off))
         .route("/v1/services/{name}/rollback", post(off))
+}
+
+async fn abort(
+    State(rollouts): State<Rollouts>,
+    Path(name): Path<String>,
+    peer: Option<Extension<Peer>>,
+) -> Result<Response, Error> {
+    let name = service_name(rollouts.controller(), &name)?;
+    Ok(json(StatusCode::OK, &rollouts.abort(&name, by(peer).as_deref()).await?))
 }
 
 async fn deploy(

@@ -73,8 +73,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         let discovery = Discovery::start(controller.clone(), containers.clone());
         Rollouts::start(Tools { controller: controller.clone(), containers, discovery })
     });
-    let routes = rollouts.map_or_else(routes::without_docker, routes::router);
+    let routes = rollouts.clone().map_or_else(routes::without_docker, routes::router);
     let router = control::router(controller.clone()).merge(routes);
+    let router = match rollouts {
+        Some(rollouts) => router.layer(axum::Extension(rollouts)),
+        None => router,
+    };
 
     controller.open_access_log().await;
 

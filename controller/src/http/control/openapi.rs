@@ -56,6 +56,7 @@ fn openapi() -> Value {
             "/v1/openapi.json": {"get": operation("This document", None, JSON, false)},
             "/v1/services": {"get": operation("All services", None, JSON, false)},
             "/v1/services/{name}": {"get": operation("One service", None, JSON, true)},
+            "/v1/services/{name}/abort": {"post": operation("End the rollout under way: before its flip it is abandoned, after it flipped back", None, JSON, true)},
             "/v1/services/{name}/deploy": {"post": operation("Bring a release in; the last line is the report", Some(deploy.clone()), NDJSON, true)},
             "/v1/services/{name}/flip": {"post": operation("Make a color serve", Some(flip), JSON, true)},
             "/v1/services/{name}/history": {"get": operation("Reports of former rollouts", None, JSON, true)},

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use cutover_proxy::table::{Generation, Pause, ServiceName};
 use http::{StatusCode, header};
 use serde::Serialize;
@@ -14,6 +14,8 @@ use super::body::Body;
 use super::requests::{Flip, Hold, Shares};
 use super::{events, json, openapi, service_name};
 use crate::error::Error;
+use crate::executor::Rollouts;
+use crate::http::server::Peer;
 use crate::serving::controller::Controller;
 use crate::state::status::ServiceStatus;
 use crate::state::weights::Weights;
@@ -54,13 +56,23 @@ async fn service(
     Ok(json(StatusCode::OK, &controller.service_status(&name).await?))
 }
 
+/// With Docker, a flip may be the end of a rollout.
 async fn flip(
     State(controller): State<Controller>,
+    rollouts: Option<Extension<Rollouts>>,
+    peer: Option<Extension<Peer>>,
     Path(name): Path<String>,
     Body(body): Body<Flip>,
 ) -> Result<Response, Error> {
     let name = service_name(&controller, &name)?;
-    Ok(json(StatusCode::OK, &controller.flip(&name, body.to, body.force).await?))
+    let flipped = match rollouts {
+        Some(Extension(rollouts)) => {
+            let by = peer.map(|Extension(peer)| format!("uid {}", peer.uid));
+            rollouts.flip(&name, body.to, body.force, by.as_deref()).await?
+        }
+        None => controller.flip(&name, body.to, body.force).await?,
+    };
+    Ok(json(StatusCode::OK, &flipped))
 }
 
 async fn weight(

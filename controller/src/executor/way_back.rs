@@ -1,0 +1,241 @@
+//! The way back while a rollout is under way: `abort`, and `rollback` or `flip` to what served
+//! before it. None of them needs the lock: they end the rollout that has it.
+
+use std::time::Duration;
+
+use cutover_proxy::table::{Color, Generation, ServiceName};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::actions::Event;
+use super::phase::Phase;
+use super::prepare::now;
+use super::record::Kind;
+use super::report::Report;
+use super::request::Rollback;
+use super::run::{Handle, Standing};
+use super::{Lines, Rollouts, error_body, history};
+use crate::error::Error;
+use crate::millis::millis;
+use crate::panics::detached;
+use crate::registry::Logins;
+use crate::serving::flip::Flipped;
+use crate::state::weights::Target;
+
+/// A rollout that was ended by command; the color that served before it serves.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Aborted {
+    /// The service.
+    pub service: ServiceName,
+    /// The release that was being brought in.
+    pub revision: u64,
+    /// Where the rollout stood.
+    pub phase: Phase,
+    /// `refused` before the flip, `rolled_back` after it: what the rollout's client is told.
+    pub result: &'static str,
+    /// The color that serves.
+    pub serves: Color,
+    /// The table that is live.
+    pub generation: Generation,
+}
+
+impl Rollouts {
+    /// Ends the rollout of a service: before its flip it is abandoned, after it the old color is
+    /// made to serve again. Answers once the old color serves; draining and stopping what was new
+    /// goes on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where no rollout is under way or it has been reported already, and
+    /// [`Error::Failed`] where the old color cannot be made to serve.
+    ///
+    /// # Cancel safety
+    /// The rollout ends even if nobody waits for it.
+    pub(crate) async fn abort(
+        &self,
+        service: &ServiceName,
+        by: Option<&str>,
+    ) -> Result<Aborted, Error> {
+        self.begun().await;
+        self.tools.known(service)?;
+        let nothing = || Error::NotFound(format!("{service} has no rollout to abort"));
+        let handle = self.under_way(service).ok_or_else(nothing)?;
+        self.end(handle, service, &format!("aborted by {}", by.unwrap_or(SOMEONE))).await
+    }
+
+    /// Makes a color serve by hand. Where that is the one which a rollout has just flipped away
+    /// from, the rollout ends with it, as by [`Rollouts::abort`].
+    ///
+    /// # Errors
+    /// As [`Rollouts::abort`], and those of a flip without a rollout.
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on to the end.
+    pub(crate) async fn flip(
+        &self,
+        service: &ServiceName,
+        to: Target,
+        force: bool,
+        by: Option<&str>,
+    ) -> Result<Flipped, Error> {
+        let handle = self.after_flip(service).filter(|(_, side)| Target::from(side.from) == to);
+        let Some((handle, side)) = handle else {
+            return self.tools.controller.flip(service, to, force).await;
+        };
+        let start = Instant::now();
+        let reason = format!("flipped back by {}", by.unwrap_or(SOMEONE));
+        let ended = self.end(handle, service, &reason).await?;
+        let flip_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let (service, from) = (service.clone(), side.to.into());
+        Ok(Flipped { service, from, to, generation: ended.generation, flip_us, probe_ms: 0 })
+    }
+
+    /// The rollout that a service's new color has been flipped to by and that can still be undone,
+    /// with its colors.
+    pub(super) fn after_flip(&self, service: &ServiceName) -> Option<(Handle, Side)> {
+        let handle = self.under_way(service)?;
+        let standing = handle.standing();
+        let side = standing.side(service)?.clone();
+        let flipped = matches!(standing.phase, Phase::Monitor | Phase::Drain);
+        (flipped && !side.both).then_some((handle, side))
+    }
+
+    /// Ends a rollout and waits until what served before serves.
+    pub(super) async fn end(
+        &self,
+        mut handle: Handle,
+        service: &ServiceName,
+        reason: &str,
+    ) -> Result<Aborted, Error> {
+        let before = handle.standing();
+        let side = before.side(service).cloned();
+        let side = side.ok_or_else(|| Error::NotFound(format!("{service} has no rollout")))?;
+        handle.tell(Event::Abort { reason: reason.to_owned() });
+        let settled = timeout(SETTLED, handle.until(Standing::is_settled)).await;
+        let standing = settled.ok().flatten().unwrap_or_else(|| handle.standing());
+        if standing.is_past_return() {
+            let message = format!("the rollout of {service} was done before it could be aborted");
+            return Err(Error::NotFound(message));
+        }
+        if !self.tools.controller.state(|state| state.weights(service)).serves(side.from) {
+            let why = format!("{service}: {} could not be made to serve again", side.from);
+            return Err(Error::Failed(why));
+        }
+        Ok(Aborted {
+            service: service.clone(),
+            revision: side.revision,
+            phase: before.phase,
+            result: if standing.reverted { "rolled_back" } else { "refused" },
+            serves: side.from,
+            generation: self.tools.controller.generation(),
+        })
+    }
+
+    /// A rollback while a rollout can still be undone: that rollout ends, and with it what is asked
+    /// for is done, but for a release other than the one that served before it.
+    pub(super) fn roll_back_from(
+        &self,
+        handle: Handle,
+        side: Side,
+        asked: Rollback,
+        logins: Logins,
+    ) -> Lines {
+        let (client, lines) = mpsc::unbounded_channel();
+        let this = self.clone();
+        tokio::spawn(async move {
+            let tell = client.clone();
+            let back =
+                async move { this.back_or_further(handle, side, asked, logins, client).await };
+            if let Err(error) = detached(back).await {
+                tell.send(json!({"error": error_body(&error)})).ok();
+            }
+        });
+        lines
+    }
+
+    async fn back_or_further(
+        &self,
+        mut handle: Handle,
+        side: Side,
+        asked: Rollback,
+        logins: Logins,
+        client: mpsc::UnboundedSender<Value>,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        let service = side.service;
+        let reason = format!("rolled back by {}", asked.by.as_deref().unwrap_or(SOMEONE));
+        self.end(handle.clone(), &service, &reason).await?;
+        let state = self.tools.controller.service_state(&service);
+        let before = state.roster.revisions.get(&side.from).copied();
+        if asked.revision.is_none_or(|wanted| before == Some(wanted)) {
+            let revision = before.unwrap_or_default();
+            let release = history::find(&state.history, revision).unwrap_or_default();
+            let report = Report {
+                image: release.image,
+                digest: release.digest,
+                at: now(),
+                by: asked.by.unwrap_or_else(|| SOMEONE.into()),
+                kind: Kind::Rollback.as_str().into(),
+                duration_ms: millis(start.elapsed()),
+                ..Report::new(&service, revision, (side.to, side.from), "done")
+            };
+            client.send(json!(report)).ok();
+            return Ok(());
+        }
+        handle.ended().await;
+        let further = Box::pin(self.rollback(&service, asked, logins)).await;
+        let mut lines = further?;
+        while let Some(line) = lines.recv().await {
+            client.send(line).ok();
+        }
+        Ok(())
+    }
+
+    /// The rollout of a service that is not done yet.
+    pub(super) fn under_way(&self, service: &ServiceName) -> Option<Handle> {
+        let mut handles = self.of(service).into_iter();
+        handles.find(|handle| !handle.standing().is_past_return())
+    }
+}
+
+/// The colors of one service in a rollout.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Side {
+    /// The service.
+    pub service: ServiceName,
+    /// The release that is being brought in.
+    pub revision: u64,
+    /// The color that served before.
+    pub from: Color,
+    /// The color that is to serve.
+    pub to: Color,
+    /// Both serve, before and after.
+    pub both: bool,
+}
+
+impl Standing {
+    /// Whether a service is one of its.
+    pub(super) fn has(&self, service: &ServiceName) -> bool {
+        self.side(service).is_some()
+    }
+
+    fn side(&self, service: &ServiceName) -> Option<&Side> {
+        self.sides.iter().find(|side| side.service == *service)
+    }
+
+    /// Whether the rollout has been reported as done: what remains is tidying.
+    fn is_past_return(&self) -> bool {
+        !self.reverted && matches!(self.phase, Phase::KeepWarm | Phase::Stop | Phase::Clean)
+    }
+
+    /// Whether it is known who serves in the end.
+    fn is_settled(&self) -> bool {
+        self.is_past_return()
+            || matches!(self.phase, Phase::RevertDrain | Phase::Abandon | Phase::Ended)
+    }
+}
+
+const SOMEONE: &str = "control socket";
+/// For the table that brings the old color back: the link's own deadline, a few times.
+const SETTLED: Duration = Duration::from_secs(30);
