@@ -1,0 +1,122 @@
+//! Which sets a step is about, what is asked of them, and what proves that one may be stopped.
+
+use std::collections::BTreeSet;
+
+use super::Rollout;
+use crate::action::Action;
+use crate::phase::Phase;
+use crate::set::{Rest, Set, Side};
+use crate::strategy::{self, Step, Strategy};
+
+impl Rollout {
+    /// The actions of the present step, for these sets.
+    pub(super) fn ask(&self, of: &BTreeSet<Set>, out: &mut Vec<Action>) {
+        let sets = || of.iter().cloned();
+        let Step { phase, batch } = self.step();
+        match phase {
+            Phase::Pull => out.extend(sets().map(|set| Action::Pull(set.service))),
+            Phase::TakeOut => out.extend(sets().map(Action::TakeOut)),
+            Phase::Create => out.extend(sets().map(Action::Create)),
+            Phase::Start => out.extend(sets().map(Action::Start)),
+            Phase::Ready => out.extend(sets().map(Action::AwaitReady)),
+            Phase::Flip => out.push(Action::Flip { batch }),
+            Phase::Revert => out.push(Action::Revert { batch }),
+            Phase::PutBack => out.push(Action::PutBack { batch }),
+            Phase::Monitor => {
+                out.extend(self.sets(Side::New, batch).map(Action::Watch));
+                let draining = self.sets(Side::Old, batch).filter(|s| self.rest_of(s).is_none());
+                out.extend(draining.filter_map(|set| self.await_drained(set)));
+            }
+            Phase::Drain | Phase::RevertDrain => {
+                out.extend(sets().filter_map(|set| self.await_drained(set)));
+            }
+            Phase::Stop => out.extend(sets().filter_map(|set| {
+                let rest = self.rest_of(&set)?;
+                Some(Action::Stop { set, rest })
+            })),
+            Phase::Clean => out.extend(sets().map(Action::Clean)),
+            Phase::Abandon => out.extend(sets().filter_map(|set| {
+                let rest = self.rest_of(&set)?;
+                Some(Action::Abandon { set, rest })
+            })),
+            Phase::Plan | Phase::KeepWarm | Phase::Ended => {}
+        }
+    }
+
+    fn await_drained(&self, set: Set) -> Option<Action> {
+        let since = match set.side {
+            Side::Old => self.flips.get(set.batch)?.at,
+            Side::New => self.reverted.unwrap_or(self.entered),
+        };
+        Some(Action::AwaitDrained { set, since })
+    }
+
+    /// The sets that owe an answer in a step.
+    pub(super) fn sets_of(&self, step: Step) -> BTreeSet<Set> {
+        let batches = 0..strategy::batches(&self.members);
+        match step.phase {
+            Phase::Pull => self.first_sets().collect(),
+            Phase::TakeOut => self.taken_out(step.batch).collect(),
+            Phase::Create | Phase::Start | Phase::Ready | Phase::RevertDrain | Phase::Abandon => {
+                self.sets(Side::New, step.batch).collect()
+            }
+            Phase::Drain => batches
+                .flat_map(|batch| self.sets(Side::Old, batch))
+                .filter(|set| self.rest_of(set).is_none())
+                .collect(),
+            Phase::Stop | Phase::Clean => {
+                batches.flat_map(|batch| self.sets(Side::Old, batch)).collect()
+            }
+            Phase::Plan
+            | Phase::Flip
+            | Phase::Monitor
+            | Phase::KeepWarm
+            | Phase::Revert
+            | Phase::PutBack
+            | Phase::Ended => BTreeSet::new(),
+        }
+    }
+
+    /// The sets of one side of a batch.
+    pub(super) fn sets(&self, side: Side, batch: usize) -> impl Iterator<Item = Set> {
+        let members = self.members.iter().filter(move |member| self.takes_part(member, batch));
+        members.map(move |member| Set { service: member.service.clone(), batch, side })
+    }
+
+    /// The first new set of each service.
+    fn first_sets(&self) -> impl Iterator<Item = Set> {
+        self.members.iter().filter_map(|member| {
+            let mut batches = 0..strategy::batches(&self.members);
+            let batch = batches.find(|batch| self.takes_part(member, *batch))?;
+            Some(Set { service: member.service.clone(), batch, side: Side::New })
+        })
+    }
+
+    fn taken_out(&self, batch: usize) -> impl Iterator<Item = Set> {
+        let both = self.members.iter().filter(|member| member.strategy == Strategy::Both);
+        both.map(move |member| Set { service: member.service.clone(), batch, side: Side::Old })
+    }
+
+    /// Why a set may be stopped, if it may.
+    #[must_use]
+    pub fn rest_of(&self, set: &Set) -> Option<Rest> {
+        let known = self.rests.iter().find(|(known, _)| known == set);
+        match known {
+            Some((_, rest)) => Some(*rest),
+            // No table was ever asked for that names it.
+            None if set.side == Side::New && set.batch >= self.flips.len() => {
+                Some(Rest::NeverServed)
+            }
+            None => None,
+        }
+    }
+
+    /// Whether a drain of the set can have ended for good: on the way forward those that are
+    /// replaced, on the way back those that replaced them.
+    pub(super) fn may_rest(&self, set: &Set) -> bool {
+        match set.side {
+            Side::Old => self.failure.is_none(),
+            Side::New => self.phase() == Phase::RevertDrain && self.step().batch == set.batch,
+        }
+    }
+}
