@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use self::classify::{Known, Survey};
 pub(crate) use self::home::Home;
 use crate::config::labels::COMPOSE_PROJECT;
-use crate::engine::{Change, Container, ContainerId, Containers, Signal, State};
+use crate::engine::{Change, Container, Containers, Signal, State, Transition, WorkloadId};
 use crate::error::Error;
 use crate::panics::caught;
 use crate::serving::controller::Controller;
@@ -75,11 +75,11 @@ impl Discovery {
 struct Scout {
     controller: Controller,
     containers: Containers,
-    seen: BTreeMap<ContainerId, Container>,
+    seen: BTreeMap<WorkloadId, Container>,
     /// Containers that were seen and are no more; an ID is never used again.
     gone: BTreeSet<String>,
     /// Told to end, and until when that is believed.
-    doomed: BTreeMap<ContainerId, Instant>,
+    doomed: BTreeMap<WorkloadId, Instant>,
     home: Option<Home>,
     /// The compose project that we are in ourselves.
     project: Option<String>,
@@ -107,7 +107,16 @@ impl Scout {
                 }
             };
             tokio::select! {
-                change = changes.next() => match change {
+                biased;
+                happened = changes.transitions.recv() => match happened {
+                    Some((id, transition)) => {
+                        if self.note_transition(id, transition).await.is_err() {
+                            again = Some(Instant::now() + LOOK_AGAIN);
+                        }
+                    }
+                    None => return,
+                },
+                change = changes.looks.recv() => match change {
                     Some(change) => {
                         if self.note(change).await.is_err() {
                             again = Some(Instant::now() + LOOK_AGAIN);
@@ -139,26 +148,34 @@ impl Scout {
                 self.note_engine(Some(error));
                 Ok(())
             }
-            Change::Signal(id, signal) => {
+            Change::Container(id) => self.look_at(id).await,
+        }
+    }
+
+    /// What is known without a question. Its address may be a stranger's in a moment: first out of
+    /// the table; the look comes by the other lane.
+    async fn note_transition(
+        &mut self,
+        id: WorkloadId,
+        transition: Transition,
+    ) -> Result<(), Error> {
+        match transition {
+            Transition::Signalled(signal) => {
                 self.signalled(id, signal).await;
                 Ok(())
             }
-            Change::Started(id) => {
+            Transition::Started => {
                 self.doomed.remove(&id);
-                self.look_at(id).await
+                Ok(())
             }
-            Change::Container(id) => self.look_at(id).await,
-            // Its address may be a stranger's in a moment: first out of the table, then questions.
-            Change::Ended(id) => {
-                self.without(&id, |container| container.state = State::Stopped).await?;
-                self.look_at(id).await
+            Transition::Ended => {
+                self.without(&id, |container| container.state = State::Stopped).await
             }
-            Change::Disconnected(id, network) => {
+            Transition::Left(network) => {
                 let leave = |container: &mut Container| {
                     container.networks.remove(&network);
                 };
-                self.without(&id, leave).await?;
-                self.look_at(id).await
+                self.without(&id, leave).await
             }
         }
     }
@@ -166,7 +183,7 @@ impl Scout {
     /// Tells the controller what has gone of a container, without asking the engine.
     async fn without(
         &mut self,
-        id: &ContainerId,
+        id: &WorkloadId,
         take: impl FnOnce(&mut Container),
     ) -> Result<(), Error> {
         let Some(container) = self.seen.get_mut(id) else {
@@ -191,7 +208,7 @@ impl Scout {
     }
 
     /// A container that is told to end leaves the table before its process can have gone.
-    async fn signalled(&mut self, id: ContainerId, signal: Signal) {
+    async fn signalled(&mut self, id: WorkloadId, signal: Signal) {
         let Some(container) = self.seen.get(&id) else {
             return;
         };
@@ -206,7 +223,7 @@ impl Scout {
         }
     }
 
-    async fn look_at(&mut self, id: ContainerId) -> Result<(), Error> {
+    async fn look_at(&mut self, id: WorkloadId) -> Result<(), Error> {
         let found = self.containers.inspect(id.as_str()).await.map_err(unavailable)?;
         let ours =
             |c: &Container| c.labels.keys().any(|k| k.starts_with(crate::config::labels::PREFIX));
@@ -218,7 +235,7 @@ impl Scout {
                 if self.seen.remove(&id).is_none() {
                     return Ok(());
                 }
-                self.gone.insert(id.0);
+                self.gone.insert(id.into());
             }
         }
         self.tell().await
@@ -231,10 +248,15 @@ impl Scout {
         let own = home::own(&self.containers).await;
         self.home = Some(Home::of(own.as_ref()));
         self.project = own.and_then(|own| own.label(COMPOSE_PROJECT).map(str::to_owned));
-        let before = std::mem::take(&mut self.seen);
-        self.seen = listed.into_iter().map(|c| (c.id.clone(), c)).collect();
+        let mut before = std::mem::take(&mut self.seen);
+        self.seen = listed.containers.into_iter().map(|c| (c.id.clone(), c)).collect();
+        for id in listed.unanswered {
+            if let Some(known) = before.remove(&id) {
+                self.seen.insert(id, known);
+            }
+        }
         let gone = before.into_keys().filter(|id| !self.seen.contains_key(id));
-        self.gone.extend(gone.map(|id| id.0));
+        self.gone.extend(gone.map(String::from));
         self.tell().await
     }
 
@@ -294,7 +316,7 @@ impl Scout {
 
 type Looked = Result<Vec<Container>, String>;
 
-fn unavailable(error: crate::engine::DockerError) -> Error {
+fn unavailable(error: crate::engine::EngineError) -> Error {
     Error::DockerUnavailable(error.to_string())
 }
 

@@ -1,278 +1,185 @@
-//! Docker: the only room that speaks to the engine.
+//! The container engine: what it can be asked, and what it tells.
 //!
-//! Every call has a deadline of its own, and the API version is the older of what bollard knows and
-//! what the engine offers (1.41 and newer). Nothing in here decides: it says what is, and does what
-//! it is told.
+//! [`Engine`] is the whole of it. [`docker`] is the one that runs in production; tests use
+//! `fake`, which is complete and in memory. Nothing in here decides: it says what is, and does what it
+//! is told.
+//!
+//! bollard's client is used in [`docker`] only. Its *models* are the schema of Docker's API as plain
+//! serde types, and [`clone_spec`] uses them as data: a copy has to carry every field that an engine
+//! knows, and types of our own would be the same hundred fields again.
 
+mod change;
 mod clone_spec;
 mod container;
+pub(crate) mod docker;
 pub(crate) mod drained;
 mod error;
-mod pull;
-mod events;
+mod image;
+mod signal;
+mod workload;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::fmt;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
 
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RenameContainerOptions, StopContainerOptionsBuilder,
-};
-use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::StreamExt;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
-use tracing::debug;
+use async_trait::async_trait;
 
+pub(crate) use self::change::{Change, Changes, Transition};
 pub(crate) use self::clone_spec::{Blueprint, Spec};
 #[cfg(test)]
 pub(crate) use self::container::Wellness;
-pub(crate) use self::container::{Container, ContainerId, Image, State};
-pub(crate) use self::error::DockerError;
-pub(crate) use self::events::{Change, Signal};
-pub(crate) use self::pull::split as split_reference;
-pub(crate) use self::pull::{PullPolicy, PullProgress};
-use crate::config::labels;
+pub(crate) use self::container::{Container, State};
+pub(crate) use self::error::EngineError;
+pub(crate) use self::image::{Image, PullPolicy, PullProgress, split_reference};
+pub(crate) use self::signal::Signal;
+pub(crate) use self::workload::WorkloadId;
+use crate::engine::docker::Docker;
 use crate::engine::drained::Drained;
-use crate::registry::ONE_HEADER;
+use crate::registry::Login;
 
-/// The engine behind one Unix socket. Clones share the connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Containers {
-    socket: PathBuf,
-    /// Connected and negotiated, once there is an engine.
-    docker: std::sync::Arc<Mutex<Option<Docker>>>,
-}
+/// An engine that runs containers.
+///
+/// A container is named by the text of its [`WorkloadId`]; [`Engine::inspect`] takes a name as well.
+/// Every call has a deadline of its own, and may be dropped at any time: what the engine has begun by
+/// then it may still finish, so each can be repeated.
+#[async_trait]
+pub(crate) trait Engine: fmt::Debug + Send + Sync {
+    /// Whether there is an engine to ask at all. Asks nothing.
+    fn is_there(&self) -> bool;
 
-impl Containers {
-    /// Names the socket; connects when first used.
-    #[must_use]
-    pub(crate) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), docker: std::sync::Arc::default() }
-    }
-
-    /// Whether there is a socket at all.
-    #[must_use]
-    pub(crate) fn is_there(&self) -> bool {
-        self.socket.exists()
-    }
-
-    /// Whether the engine answers.
+    /// Which engine it is; answers if, and only if, the engine does.
     ///
     /// # Errors
-    /// [`DockerError::Unavailable`] when it does not.
-    pub(crate) async fn ping(&self) -> Result<(), DockerError> {
-        let docker = self.docker().await?;
-        within("ping", CALL, docker.ping()).await.map(drop)
-    }
+    /// When it does not answer, or not in time.
+    async fn version(&self) -> Result<EngineVersion, EngineError>;
 
-    /// Every container that has a label of ours, running or not.
+    /// Every container that has a label of ours, whatever its state.
     ///
     /// # Errors
-    /// When the engine does not answer, or not in time.
-    pub(crate) async fn list(&self) -> Result<Vec<Container>, DockerError> {
-        let docker = self.docker().await?;
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed = within("list", CALL, docker.list_containers(Some(options))).await?;
-        let ours = listed.into_iter().filter(|container| {
-            let mut keys = container.labels.iter().flat_map(HashMap::keys);
-            keys.any(|key| key.starts_with(labels::PREFIX))
-        });
-        let mut found = Vec::new();
-        for id in ours.filter_map(|container| container.id) {
-            // One that went in between is not there.
-            if let Some(container) = self.inspect(&id).await? {
-                found.push(container);
-            }
-        }
-        Ok(found)
-    }
+    /// When the engine does not answer. One container that cannot be inspected in time is no error:
+    /// it is in [`Listing::unanswered`].
+    async fn list(&self) -> Result<Listing, EngineError>;
 
     /// One container by ID or name; `None` where there is none.
     ///
     /// # Errors
     /// When the engine does not answer, or not in time.
-    pub(crate) async fn inspect(&self, id: &str) -> Result<Option<Container>, DockerError> {
-        let docker = self.docker().await?;
-        match within("inspect", CALL, docker.inspect_container(id, None)).await {
-            Ok(inspected) => Ok(Container::from_inspect(inspected)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
+    async fn inspect(&self, id: &str) -> Result<Option<Container>, EngineError>;
 
     /// What a container was made of, to make another like it.
     ///
     /// # Errors
-    /// When there is no such container, or the engine does not answer.
-    pub(crate) async fn blueprint(&self, id: &str) -> Result<Blueprint, DockerError> {
-        let docker = self.docker().await?;
-        let inspected = within("inspect", CALL, docker.inspect_container(id, None)).await?;
-        let image = match inspected.image.as_deref() {
-            // Without it, what the image said cannot be told from what the user said.
-            Some(image) => within("inspect image", CALL, docker.inspect_image(image)).await.ok(),
-            None => None,
-        };
-        Ok(Blueprint::new(inspected, image))
-    }
+    /// When there is no such container, the engine does not answer, or nothing says what of it the
+    /// user set ([`EngineError::ImageUnknown`]).
+    async fn blueprint(&self, id: &str) -> Result<Blueprint, EngineError>;
 
     /// An image that is here already, by reference or ID; `None` where there is none.
     ///
     /// # Errors
     /// When the engine does not answer, or not in time.
-    pub(crate) async fn image(&self, reference: &str) -> Result<Option<Image>, DockerError> {
-        let docker = self.docker().await?;
-        match within("inspect image", CALL, docker.inspect_image(reference)).await {
-            Ok(inspected) => Ok(Image::from_inspect(inspected)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
+    async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError>;
 
-    /// Creates a container and joins it to its networks; one of that name that is there already is
-    /// taken for it. Does not start it.
+    /// Asks the registry whether it has an image, without fetching it.
     ///
     /// # Errors
-    /// When the engine refuses or does not answer. A container that could not be joined to all its
-    /// networks is removed again.
-    pub(crate) async fn create(&self, name: &str, spec: Spec) -> Result<ContainerId, DockerError> {
-        if let Some(there) = self.inspect(name).await? {
-            return Ok(there.id);
-        }
-        let docker = self.docker().await?;
-        let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let created = docker.create_container(Some(options), spec.body);
-        let id = within("create", SLOW, created).await?.id;
-        for (network, mut request) in spec.networks {
-            request.container.clone_from(&id);
-            let joined = within("connect", CALL, docker.connect_network(&network, request)).await;
-            if let Err(error) = joined {
-                self.remove(&id).await.ok();
-                return Err(error);
-            }
-        }
-        Ok(ContainerId(id))
-    }
+    /// When it has not, or will not say so to us.
+    async fn registry_has(&self, reference: &str, login: Option<Login>) -> Result<(), EngineError>;
+
+    /// Fetches an image by its tag or its digest, and says what it is, pinned.
+    ///
+    /// # Errors
+    /// When the registry or the engine refuses (disk full, no such tag, no credentials), or does
+    /// not move for a minute.
+    async fn pull(
+        &self,
+        reference: &str,
+        login: Option<Login>,
+        progress: &mut (dyn FnMut(PullProgress) + Send),
+    ) -> Result<Image, EngineError>;
+
+    /// Creates a container and joins it to its networks; does not start it. One of that name that
+    /// the same rollout has made (by its label) is finished and taken for it.
+    ///
+    /// # Errors
+    /// When the engine refuses or does not answer, and [`EngineError::NameTaken`]. A container that
+    /// could not be joined to all its networks is removed again.
+    async fn create(&self, name: &str, spec: Spec) -> Result<WorkloadId, EngineError>;
 
     /// Starts a container; one that runs is left alone.
     ///
     /// # Errors
     /// When the engine refuses or does not answer.
-    pub(crate) async fn start(&self, id: &str) -> Result<(), DockerError> {
-        let docker = self.docker().await?;
-        let started = within("start", SLOW, docker.start_container(id, None)).await;
-        started.or_else(DockerError::unless_unchanged)
-    }
+    async fn start(&self, id: &str) -> Result<(), EngineError>;
 
     /// Stops a container by its own stop signal and grace; one that is stopped or gone is fine.
     ///
     /// # Errors
     /// When the engine refuses or does not answer.
-    pub(crate) async fn stop(&self, id: &str, proof: &Drained) -> Result<(), DockerError> {
-        let Some(container) = self.inspect(id).await? else {
-            return Ok(());
-        };
-        let docker = self.docker().await?;
-        debug!(container = container.name, rest = ?proof.rest(), "stopping a container");
-        let grace = container.stop_grace;
-        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
-        let options = StopContainerOptionsBuilder::default().t(seconds).build();
-        let stopped = docker.stop_container(id, Some(options));
-        let stopped = within("stop", grace + SLOW, stopped).await;
-        stopped.or_else(DockerError::unless_unchanged)
-    }
+    async fn stop(&self, id: &str, proof: &Drained) -> Result<(), EngineError>;
 
-    /// Removes a stopped container and its anonymous volumes; one that is gone is fine.
+    /// Removes a stopped container, and never a volume; one that is gone is fine.
     ///
     /// # Errors
     /// When the engine refuses (it runs) or does not answer.
-    pub(crate) async fn remove(&self, id: &str) -> Result<(), DockerError> {
-        let docker = self.docker().await?;
-        let options = RemoveContainerOptionsBuilder::default().v(true).build();
-        let removed = within("remove", SLOW, docker.remove_container(id, Some(options))).await;
-        removed.or_else(DockerError::unless_gone)
-    }
+    async fn remove(&self, id: &str) -> Result<(), EngineError>;
 
     /// Gives a container another name.
     ///
     /// # Errors
     /// When the name is taken or the engine does not answer.
-    pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), DockerError> {
-        let docker = self.docker().await?;
-        let options = RenameContainerOptions { name: name.to_owned() };
-        within("rename", CALL, docker.rename_container(id, options)).await
-    }
+    async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError>;
 
     /// The last lines of a container's output, oldest first.
     ///
     /// # Errors
     /// When the engine does not answer. A log driver that cannot be read gives no lines.
-    pub(crate) async fn last_words(&self, id: &str) -> Result<Vec<String>, DockerError> {
-        let docker = self.docker().await?;
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true);
-        let options = options.tail(LAST_LINES).build();
-        let mut logs = Box::pin(docker.logs(id, Some(options)));
-        let mut text = String::new();
-        let reading = async {
-            while let Some(Ok(piece)) = logs.next().await {
-                text.push_str(&String::from_utf8_lossy(&piece.into_bytes()));
-            }
-        };
-        timeout(CALL, reading).await.ok();
-        Ok(text.lines().map(str::to_owned).collect())
-    }
+    async fn last_words(&self, id: &str) -> Result<Vec<String>, EngineError>;
 
-    async fn docker(&self) -> Result<Docker, DockerError> {
-        let mut connected = self.docker.lock().await;
-        if let Some(docker) = &*connected {
-            return Ok(docker.clone());
-        }
-        let socket = self.socket.to_string_lossy();
-        let docker = Docker::connect_with_unix(&socket, LONGEST, API_DEFAULT_VERSION);
-        let docker = docker.map_err(|error| DockerError::new("connect", error))?;
-        let docker = within("version", CALL, docker.negotiate_version()).await?;
-        let docker = docker.with_request_modifier(url_safe);
-        *connected = Some(docker.clone());
-        Ok(docker)
+    /// Watches the engine for as long as the answer is held, through its restarts.
+    fn changes(&self) -> Changes;
+}
+
+/// Which engine it is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct EngineVersion {
+    /// Its own version.
+    pub version: String,
+    /// The version of the API that we speak with it.
+    pub api_version: String,
+}
+
+/// One look at all containers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    /// Those that answered.
+    pub containers: Vec<Container>,
+    /// Those that are there and could not be inspected in time: what was known of them still holds.
+    pub unanswered: Vec<WorkloadId>,
+}
+
+/// A shared handle of an [`Engine`]; its calls are the engine's.
+#[derive(Clone, Debug)]
+pub(crate) struct Containers(Arc<dyn Engine>);
+
+impl Containers {
+    /// The engine behind a Unix socket; connects when first used.
+    #[must_use]
+    pub(crate) fn docker(socket: &Path) -> Self {
+        Self(Arc::new(Docker::new(socket)))
     }
 }
 
-/// The engine reads base64 of the URL-safe alphabet only, and takes anything else for no login at
-/// all: a password with `>` or `?` in it would be refused.
-fn url_safe(mut request: bollard::BollardRequest) -> bollard::BollardRequest {
-    if let Some(value) = request.headers_mut().get_mut(ONE_HEADER) {
-        let safe = |byte: &u8| match byte {
-            b'+' => b'-',
-            b'/' => b'_',
-            byte => *byte,
-        };
-        let bytes: Vec<u8> = value.as_bytes().iter().map(safe).collect();
-        if let Ok(mut rewritten) = http::HeaderValue::from_bytes(&bytes) {
-            rewritten.set_sensitive(true);
-            *value = rewritten;
-        }
-    }
-    request
-}
-
-/// Waits for an answer, but not for ever.
-async fn within<T>(
-    call: &'static str,
-    limit: Duration,
-    answer: impl Future<Output = Result<T, bollard::errors::Error>>,
-) -> Result<T, DockerError> {
-    match timeout(limit, answer).await {
-        Ok(answer) => answer.map_err(|error| DockerError::new(call, error)),
-        Err(_) => Err(DockerError::Timeout { call, after: limit }),
+impl From<Arc<dyn Engine>> for Containers {
+    fn from(engine: Arc<dyn Engine>) -> Self {
+        Self(engine)
     }
 }
 
-/// For a question.
-const CALL: Duration = Duration::from_secs(10);
-/// For a change: the engine may be busy with disks.
-const SLOW: Duration = Duration::from_secs(30);
-/// What bollard itself waits at most, in seconds; every call is bounded by its own limit before.
-const LONGEST: u64 = 3600;
-/// What is kept of a failed container's output.
-const LAST_LINES: &str = "20";
+impl Deref for Containers {
+    type Target = dyn Engine;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}

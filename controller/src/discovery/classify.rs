@@ -8,7 +8,7 @@ use cutover_proxy::table::{Color, HostPattern, ServiceName};
 use super::Home;
 use crate::config::labels::{INTERNAL_PREFIX, Labels};
 use crate::config::{Active, ServiceConfig};
-use crate::engine::{Container, ContainerId, State};
+use crate::engine::{Container, State, WorkloadId};
 use crate::state::roster::Roster;
 use crate::state::status::LeftOut;
 use crate::state::weights::Target;
@@ -23,7 +23,7 @@ pub(crate) struct Known<'k> {
     /// The compose project that we are in, if any.
     pub project: Option<&'k str>,
     /// Containers that have been told to end.
-    pub doomed: BTreeSet<&'k ContainerId>,
+    pub doomed: BTreeSet<&'k WorkloadId>,
     /// What the journal knows of a service: its containers, and what serves.
     pub of: &'k (dyn Fn(&ServiceName) -> (Roster, Option<Target>) + Sync),
 }
@@ -150,7 +150,7 @@ impl Survey {
             .filter(|(name, _)| !known.services.contains_key(*name))
             .filter_map(|(name, containers)| {
                 let claiming = containers.iter().filter(|(c, labels)| reachable(c, labels, known));
-                Some((claiming.map(|(c, _)| &c.created).min()?, name, containers))
+                Some((claiming.map(|(c, _)| c.created).min()?, name, containers))
             })
             .collect();
         by_age.sort_by_key(|(created, name, _)| (*created, *name));

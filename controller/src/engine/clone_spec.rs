@@ -7,9 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, ImageConfig,
-    ImageInspect, NetworkConnectRequest, NetworkingConfig,
+    NetworkConnectRequest, NetworkingConfig,
 };
 use serde::{Deserialize, Serialize};
+
+use super::{Container, EngineError};
+use crate::config::labels::INTERNAL_PREFIX;
 
 /// What a container was made of.
 #[derive(Clone, Debug)]
@@ -33,8 +36,8 @@ pub(crate) struct Spec {
 pub(crate) struct CopyError(pub String);
 
 impl Blueprint {
-    pub(super) fn new(inspected: ContainerInspectResponse, image: Option<ImageInspect>) -> Self {
-        Self { inspected, image: image.and_then(|image| image.config).unwrap_or_default() }
+    pub(super) fn new(inspected: ContainerInspectResponse, image: ImageConfig) -> Self {
+        Self { inspected, image }
     }
 
     /// Describes a copy of it with another image, and labels of ours over its own.
@@ -142,6 +145,31 @@ impl Blueprint {
 }
 
 impl Spec {
+    /// The container of the wanted name, where the same rollout made it; `None` where the name is
+    /// free.
+    ///
+    /// # Errors
+    /// [`EngineError::NameTaken`] by anything else.
+    pub(super) fn adopt(
+        &self,
+        name: &str,
+        there: Option<Container>,
+    ) -> Result<Option<Container>, EngineError> {
+        let Some(there) = there else { return Ok(None) };
+        let label = format!("{INTERNAL_PREFIX}rollout");
+        let ours = self.body.labels.as_ref().and_then(|labels| labels.get(&label));
+        if ours.is_some() && there.label(&label) == ours.map(String::as_str) {
+            return Ok(Some(there));
+        }
+        let whose = match there.label(&label) {
+            Some(rollout) => format!(", made by the rollout {rollout}"),
+            None => String::new(),
+        };
+        let short = there.id.as_str().get(..SHORT_ID).unwrap_or(there.id.as_str());
+        let by = format!("the container {} ({short}{whose})", there.name);
+        Err(EngineError::NameTaken { name: name.to_owned(), by })
+    }
+
     /// Of another release, but in this one's place: with its image reference, its names in its
     /// networks, and what Compose knows it by.
     pub(crate) fn take_the_place_of(&mut self, other: &Self) {
@@ -280,16 +308,13 @@ mod tests {
             }),
             ..ContainerInspectResponse::default()
         };
-        let image = ImageInspect {
-            config: Some(ImageConfig {
-                env: strings(&["PATH=/bin", "VERSION=1"]),
-                cmd: strings(&["serve"]),
-                labels: map(&[("built", "monday")]),
-                ..ImageConfig::default()
-            }),
-            ..ImageInspect::default()
+        let image = ImageConfig {
+            env: strings(&["PATH=/bin", "VERSION=1"]),
+            cmd: strings(&["serve"]),
+            labels: map(&[("built", "monday")]),
+            ..ImageConfig::default()
         };
-        Blueprint::new(inspected, Some(image))
+        Blueprint::new(inspected, image)
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Rollouts {
         let site = Site::find(&self.tools.controller, &service, &containers)?;
         let new: Vec<&Container> =
             site.running(to).into_iter().filter(|c| ids.contains(c.id.as_str())).collect();
-        let newest = site.running(from).iter().map(|c| c.created.clone()).max();
+        let newest = site.running(from).iter().map(|c| c.created).max();
         let Some(first) = new.first() else { return Ok(()) };
         if site.labelled() || new.iter().any(|c| Some(&c.created) <= newest.as_ref()) {
             return Ok(());

@@ -17,7 +17,7 @@ use super::record::{Found, Part, Replica};
 use crate::config::labels::{COMPOSE_NUMBER, COMPOSE_PROJECT, INTERNAL_PREFIX};
 use crate::discovery::classify;
 use crate::engine::drained::Drained;
-use crate::engine::{ContainerId, DockerError, Image, PullPolicy, PullProgress, Spec};
+use crate::engine::{EngineError, Image, PullPolicy, PullProgress, Spec, WorkloadId};
 use crate::error::Error;
 use crate::registry::{self, Login, Logins};
 use crate::state::journal::ServiceState;
@@ -66,15 +66,17 @@ impl Tools {
         let say = |detail| progress.say(&part.service, "pull", detail);
         let mut said: Option<Instant> = None;
         let mut seen = PullProgress::default();
-        let pulled = self.containers.pull(reference, self.login(logins, reference), |pull| {
+        let mut note = |pull: PullProgress| {
             seen = pull;
             if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
                 said = Some(Instant::now());
                 say(json!({"phase": "pull", "bytes": pull.bytes, "total": pull.total}));
             }
-        });
+        };
+        let login = self.login(logins, reference);
+        let pulled = self.containers.pull(reference, login, &mut note);
         let unpulled =
-            |error: DockerError| format!("{}: {reference} cannot be pulled", error.said());
+            |error: EngineError| format!("{}: {reference} cannot be pulled", error.said());
         let image = pulled.await.map_err(unpulled)?;
         say(json!({
             "phase": "pull", "bytes": seen.total, "total": seen.total, "digest": image.pin(reference)
@@ -126,7 +128,7 @@ impl Tools {
         part: &Part,
         replica: &Replica,
         rollout: &str,
-    ) -> Result<(ContainerId, Spec), Failure> {
+    ) -> Result<(WorkloadId, Spec), Failure> {
         let spec = self.spec(part, replica, rollout).await?;
         let id = self.containers.create(&replica.candidate, spec.clone()).await.map_err(text)?;
         let created = self.containers.inspect(id.as_str()).await.map_err(text)?;
@@ -316,7 +318,7 @@ impl Tools {
             return Ok(());
         }
         let renamed = self.containers.rename(id, name).await;
-        renamed.or_else(DockerError::unless_missing).map_err(text)
+        renamed.or_else(EngineError::unless_missing).map_err(text)
     }
 
     /// A container that is kept makes room for the name of the one that follows it.
@@ -346,15 +348,6 @@ pub(super) fn edge_label() -> String {
 
 pub(super) fn text(error: impl Into<Error>) -> Failure {
     error.into().to_string()
-}
-
-impl From<DockerError> for Error {
-    fn from(error: DockerError) -> Self {
-        match error {
-            DockerError::Refused { .. } => Self::Failed(error.to_string()),
-            _ => Self::DockerUnavailable(error.to_string()),
-        }
-    }
 }
 
 const COLOR: &str = "cutover.color";

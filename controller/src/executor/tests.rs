@@ -43,7 +43,7 @@ impl Stage {
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let router = axum::Router::new().fallback(engine);
         tokio::spawn(server::control(listener, |_| true, router.clone(), router));
-        let containers = Containers::new(&path);
+        let containers = Containers::docker(&path);
         let controller = house.controller.clone();
         let discovery = Discovery::start(controller.clone(), containers.clone());
         let rollouts = Rollouts {

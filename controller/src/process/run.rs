@@ -69,7 +69,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let controller = Controller::start(config, status, journal, &link);
     let rollouts = docker.enable.then(|| {
         controller.await_containers();
-        let containers = Containers::new(&docker.socket);
+        let containers = Containers::docker(&docker.socket);
         let discovery = Discovery::start(controller.clone(), containers.clone());
         Rollouts::start(Tools { controller: controller.clone(), containers, discovery })
     });

@@ -1,16 +1,17 @@
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::engine::Wellness;
 
 fn container(name: &str, age: u32, labels: &[(&str, &str)]) -> Container {
     Container {
-        id: ContainerId(format!("{name:0<64}")),
+        id: WorkloadId::local(format!("{name:0<64}")),
         name: name.to_owned(),
         labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         image: "app:1".into(),
         image_id: "sha256:1111".into(),
-        created: format!("2026-01-01T00:00:{:02}Z", 59 - age),
+        created: UNIX_EPOCH + Duration::from_secs(1000 - u64::from(age)),
+        started: None,
         state: State::Running,
         wellness: Wellness::Unchecked,
         restarts: 0,
@@ -18,6 +19,7 @@ fn container(name: &str, age: u32, labels: &[(&str, &str)]) -> Container {
         oom_killed: false,
         ports: [8000].into(),
         networks: [("p_default".to_owned(), IpAddr::from([172, 18, 0, 2]))].into(),
+        joined: ["p_default".to_owned()].into(),
         foreign_network: None,
         published: BTreeSet::new(),
         stop_signal: None,
@@ -33,7 +35,7 @@ struct Setting {
     project: Option<&'static str>,
     roster: Roster,
     serves: Option<Target>,
-    doomed: Vec<ContainerId>,
+    doomed: Vec<WorkloadId>,
 }
 
 impl Default for Setting {

@@ -1,0 +1,181 @@
+//! Docker's event stream, followed through restarts of the engine, with no gap that nobody knows of.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::models::EventMessage;
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::StreamExt;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::{Docker, refused};
+use crate::engine::change::{Closed, Lanes};
+use crate::engine::{Change, Changes, Engine, EngineError, Signal, Transition, WorkloadId};
+use crate::panics::forever;
+
+impl Docker {
+    pub(super) fn watch(&self) -> Changes {
+        let (lanes, changes) = Lanes::new();
+        let this = self.clone();
+        let watch = move || this.clone().follow(lanes.clone());
+        tokio::spawn(forever("docker events", watch));
+        changes
+    }
+
+    async fn follow(self, lanes: Lanes) {
+        let mut since = unix_now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.read_events(&lanes, &mut since, &mut pause).await {
+                Ok(Closed) => return,
+                Err(error) => error,
+            };
+            if lanes.wait_to_look(Change::Gone(error.clone())).await.is_err() {
+                return;
+            }
+            warn!(error, "docker events");
+            // A client of before the engine's restart may know another version of it.
+            self.disconnect().await;
+            sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// Reads events until nobody listens or the stream ends, which is an error.
+    async fn read_events(
+        &self,
+        lanes: &Lanes,
+        since: &mut u64,
+        pause: &mut Duration,
+    ) -> Result<Closed, String> {
+        let words = |error: EngineError| error.to_string();
+        let client = self.client().await.map_err(words)?;
+        let kinds = vec!["container".to_owned(), "network".to_owned()];
+        let filters = HashMap::from([("type".to_owned(), kinds)]);
+        let options =
+            EventsOptionsBuilder::default().since(&since.to_string()).filters(&filters).build();
+        let mut events = Box::pin(client.events(Some(options)));
+        // The engine answers only with the first event, so ask whether it lives.
+        self.version().await.map_err(words)?;
+        *pause = FIRST_PAUSE;
+        // A look at everything that is owed: asked for as soon as there is room.
+        let mut owed = true;
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = timeout(ALIVE, events.next()) => next,
+                () = lanes.closed() => return Ok(Closed),
+                asked = lanes.wait_to_look(Change::Everything), if owed => match asked {
+                    Ok(()) => {
+                        owed = false;
+                        continue;
+                    }
+                    Err(closed) => return Ok(closed),
+                },
+            };
+            let Ok(next) = next else {
+                self.version().await.map_err(words)?;
+                *since = unix_now();
+                owed = true;
+                continue;
+            };
+            let event = next.ok_or("the event stream has ended")?;
+            let event = event.map_err(|error| words(refused("events", error)))?;
+            if let Some(time) = event.time.and_then(|time| time.try_into().ok()) {
+                *since = time;
+            }
+            let told = match read(event) {
+                Some((id, Some(transition))) => lanes.happened(id, transition),
+                Some((id, None)) => lanes.look(Change::Container(id)),
+                None => continue,
+            };
+            match told {
+                Ok(has_room) => owed |= !has_room,
+                Err(closed) => return Ok(closed),
+            }
+        }
+    }
+}
+
+/// What an event means to us: a container to look at, and what is known of it before any look.
+fn read(event: EventMessage) -> Option<(WorkloadId, Option<Transition>)> {
+    let action = event.action?;
+    // `exec_start: cmd`, `health_status: healthy`: the word is before the colon.
+    let word = action.split(':').next().unwrap_or_default();
+    // A health check of a second is three of these a second, and none of them says anything.
+    if word.starts_with("exec_") {
+        return None;
+    }
+    let actor = event.actor.unwrap_or_default();
+    let attributes = actor.attributes.unwrap_or_default();
+    let id = WorkloadId::local(attributes.get("container").cloned().or(actor.id)?);
+    debug!(action, container = id.as_str(), "docker event");
+    let transition = match word {
+        "kill" => {
+            let signal = attributes.get("signal").and_then(|signal| Signal::parse(signal));
+            Some(Transition::Signalled(signal?))
+        }
+        "start" => Some(Transition::Started),
+        "die" => Some(Transition::Ended),
+        "disconnect" => Some(Transition::Left(attributes.get("name")?.clone())),
+        "connect" | "create" | "destroy" | "health_status" | "pause" | "rename" | "stop"
+        | "unpause" | "update" => None,
+        _ => return None,
+    };
+    Some((id, transition))
+}
+
+fn unix_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a stream may be silent before everything is looked at again.
+const ALIVE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::EventActor;
+
+    use super::*;
+
+    fn event(action: &str, attributes: &[(&str, &str)]) -> EventMessage {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        EventMessage {
+            action: Some(action.into()),
+            actor: Some(EventActor {
+                id: Some("c1".into()),
+                attributes: Some(attributes.iter().map(owned).collect()),
+            }),
+            ..EventMessage::default()
+        }
+    }
+
+    #[test]
+    fn events_of_health_checks_are_dropped_before_anything_is_done_for_them() {
+        assert_eq!(read(event("exec_start: /check", &[])), None);
+        assert_eq!(read(event("exec_die", &[])), None);
+        assert_eq!(
+            read(event("health_status: healthy", &[])),
+            Some((WorkloadId::local("c1"), None))
+        );
+    }
+
+    #[test]
+    fn a_network_event_is_about_the_container_that_left() {
+        let left = event("disconnect", &[("container", "c2"), ("name", "front")]);
+        let expected = Some(Transition::Left("front".into()));
+        assert_eq!(read(left), Some((WorkloadId::local("c2"), expected)));
+    }
+
+    #[test]
+    fn a_kill_says_which_signal() {
+        let kill = event("kill", &[("signal", "3")]);
+        let expected = Some(Transition::Signalled(Signal(3)));
+        assert_eq!(read(kill), Some((WorkloadId::local("c1"), expected)));
+        assert_eq!(read(event("kill", &[("signal", "x")])), None);
+    }
+}
