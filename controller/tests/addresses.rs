@@ -9,13 +9,10 @@
     reason = "a panic is how a test fails"
 )]
 
-#[path = "docker/harness.rs"]
-mod harness;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use harness::{Edge, IMAGE, Load, breathe, eventually, fetch};
+use cutover_harness::{Edge, IMAGE, eventually, fetch, pause};
 
 #[test]
 fn no_request_reaches_the_next_container_at_a_former_address() {
@@ -33,7 +30,7 @@ fn no_request_reaches_the_next_container_at_a_former_address() {
     };
     app("other", &format!("{prefix}.11"));
     edge.until_served("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let rounds = if std::env::var_os("CUTOVER_EVERY").is_some() { 6 } else { 1 };
     let mut leads = Vec::new();
     for round in 0..rounds {
@@ -46,7 +43,11 @@ fn no_request_reaches_the_next_container_at_a_former_address() {
             let (answers, left) = take.play(&edge, &address);
             leads.push(answers.duration_since(left).unwrap_or_default());
             println!("{way:?}: out of the table {:?} before", leads.last().unwrap());
-            assert_eq!(fetch(at_port(&address)).unwrap(), "green", "the stranger is there");
+            assert_eq!(
+                fetch(at_port(&address), "any.test").unwrap(),
+                "green",
+                "the stranger is there"
+            );
             load.passes(100);
             edge.docker(&["rm", "-f", &stranger]);
             edge.docker(&["rm", "-f", &ours]);
@@ -118,9 +119,9 @@ impl Take {
         while edge.engine.try_docker(&words(&self.enter)).is_none() {
             assert!(Instant::now() < deadline, "the address is never free");
         }
-        while fetch(at_port(address)).ok().as_deref() != Some("green") {
+        while fetch(at_port(address), "any.test").ok().as_deref() != Some("green") {
             assert!(Instant::now() < deadline, "the stranger never answers");
-            breathe();
+            pause();
         }
         let answers = SystemTime::now();
         let left = edge.log();

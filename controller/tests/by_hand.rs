@@ -8,12 +8,9 @@
     reason = "a panic is how a test fails"
 )]
 
-#[path = "docker/harness.rs"]
-mod harness;
-
 use std::collections::BTreeMap;
 
-use harness::{Edge, Load, begin, eventually, fetch};
+use cutover_harness::{Edge, Load, eventually};
 
 macro_rules! on_an_engine {
     () => {
@@ -29,12 +26,12 @@ fn an_app_that_comes_up_on_another_port_is_switched_to() {
     let edge = on_an_engine!();
     let old = edge.app_with("blue", "1", "old", &SAYS_OLD);
     edge.until_served("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let other_port = ["-e", "DEMO_COLOR=green", "-e", "DEMO_LISTEN=0.0.0.0:9000"];
     edge.app_with("green", "2", "new", &[&other_port[..], &["-l", "cutover.port=9000"]].concat());
     eventually("it is up on its port", || edge.endpoints_up("green") == 1);
     assert_eq!(edge.cutover(&["flip", &edge.service(), "green"]).code, 0);
-    assert_eq!(fetch(edge.address()).unwrap(), "green");
+    assert_eq!(edge.fetch().unwrap(), "green");
     edge.docker(&["stop", &old]);
     load.passes(100);
     none_failed(load);
@@ -45,7 +42,7 @@ fn instances_come_and_go_as_it_is_scaled_up_and_down() {
     let edge = on_an_engine!();
     edge.app("blue", "1");
     edge.until_served("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let more = ["second", "third", "fourth"].map(|name| edge.app_named("blue", "1", name));
     eventually("all four are up", || edge.endpoints_up("blue") == 4);
     load.passes(100);
@@ -64,7 +61,7 @@ fn both_colors_serve_side_by_side_until_one_is_told_to_stop() {
     edge.app_with("green", "2", "new", &SAYS_NEW);
     edge.until_served("1");
     eventually("both are up", || edge.endpoints_up("blue") + edge.endpoints_up("green") == 2);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     assert_eq!(edge.cutover(&["flip", &edge.service(), "both"]).code, 0);
     load.passes(200);
     // Whoever stops one without a word to us takes nothing along.
@@ -81,8 +78,8 @@ fn the_old_color_is_stopped_by_hand_while_it_still_has_work() {
     edge.app_with("green", "2", "new", &SAYS_NEW);
     edge.until_served("1");
     eventually("the new one is up", || edge.endpoints_up("green") == 1);
-    let load = Load::start(edge.address());
-    let mut download = begin(edge.address(), "/download?bytes=50000000");
+    let load = edge.load();
+    let mut download = edge.begin("/download?bytes=50000000");
     assert_eq!(edge.cutover(&["flip", &edge.service(), "green"]).code, 0);
     // The app finishes what it has when it is told to end, as apps should.
     let reader = std::thread::spawn(move || std::io::copy(&mut download, &mut std::io::sink()));
@@ -98,7 +95,7 @@ fn a_lone_instance_is_restarted_while_its_requests_wait() {
     let edge = on_an_engine!();
     let lone = edge.app("blue", "1");
     edge.until_served("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     for verb in ["restart", "kill", "restart"] {
         edge.docker(&[verb, &lone]);
         edge.docker(&["start", &lone]);
@@ -113,7 +110,7 @@ fn three_instances_are_replaced_one_by_one() {
     let old = ["one", "two", "three"].map(|name| edge.app_with("blue", "1", name, &SAYS_OLD));
     edge.until_served("1");
     eventually("all three are up", || edge.endpoints_up("blue") == 3);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     for (n, former) in old.iter().enumerate() {
         edge.app_with("blue", "2", &format!("new-{n}"), &SAYS_NEW);
         eventually("the new one is up", || edge.endpoints_up("blue") == 4);
@@ -124,7 +121,7 @@ fn three_instances_are_replaced_one_by_one() {
     }
     let words = none_failed(load);
     assert!(words["blue"] > 0 && words["green"] > 0, "{words:?}");
-    assert_eq!(fetch(edge.address()).unwrap(), "green");
+    assert_eq!(edge.fetch().unwrap(), "green");
 }
 
 /// Ends the load: what was answered, by whom.

@@ -12,21 +12,13 @@
 )]
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use cutover_harness::{Load, PATIENCE, ask, eventually, fetch, not_tested};
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 #[test]
 fn compose_yaml_comes_up_and_loses_nothing() {
@@ -43,11 +35,6 @@ fn compose_yaml_comes_up_and_loses_nothing() {
     }
 }
 
-fn not_tested(reason: &str) {
-    say(&format!("NOT TESTED with Compose: {reason}"));
-    assert!(std::env::var_os("CUTOVER_REQUIRE_DOCKER").is_none(), "{reason}");
-}
-
 /// Past the harness, which shows nothing of a test that passes.
 fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -57,8 +44,6 @@ const CLIENTS: usize = 8;
 const FLIPS: usize = 6;
 /// How long a request waits for an endpoint here.
 const HOLD: Duration = Duration::from_secs(6);
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The image under test, and a second release of it, under a name of its own.
 struct Image {
@@ -134,34 +119,35 @@ impl<'i> Project<'i> {
     }
 
     fn flip_under_load(&self) {
-        let load = Load::start(self);
+        let load = self.load();
         for flip in 0..FLIPS {
             let to = if flip % 2 == 0 { "green" } else { "blue" };
             self.cutover(&["flip", "web", to]);
             let served = self.ask().unwrap();
             assert!(served.starts_with(to), "after the flip to {to}: {served}");
         }
-        load.end();
+        lost_nothing(load);
         assert_eq!(self.active(), "blue");
     }
 
     /// Blue serves and green idles; each has one container.
     fn stop_containers_under_load(&self) {
         let (blue, green) = (self.container("web-blue"), self.container("web-green"));
-        let load = Load::start(self);
+        let load = self.load();
         run(&mut docker(&["stop", &green]));
         run(&mut docker(&["start", &green]));
         run(&mut docker(&["restart", &blue]));
-        let longest = load.end();
+        let longest = lost_nothing(load);
         assert!(longest < HOLD, "a restart took {longest:?}");
 
         run(&mut docker(&["stop", &blue]));
         let since = Instant::now();
-        let refused = runtime().block_on(Client::new(self).get()).unwrap();
+        let mut stream = TcpStream::connect(self.edge()).unwrap();
+        let refused = ask(&mut stream, &self.host(), "/").unwrap();
         let waited = since.elapsed();
-        assert_eq!(refused.status(), 503);
-        assert_eq!(refused.headers()["x-cutover-reason"], "no_endpoint");
-        assert!(refused.headers().contains_key("retry-after"), "{refused:?}");
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.field("x-cutover-reason"), Some("no_endpoint"));
+        assert!(refused.field("retry-after").is_some(), "{refused:?}");
         assert!(waited >= HOLD - Duration::from_millis(500), "it was held for {waited:?}");
         run(&mut docker(&["start", &blue]));
         eventually("blue serves again", || {
@@ -170,7 +156,7 @@ impl<'i> Project<'i> {
     }
 
     fn deploy_under_load(&self) {
-        let load = Load::start(self);
+        let load = self.load();
         let deploy = ["deploy", "web", "--tag", "2", "--pull", "never", "--monitor", "1s"];
         let said = self.cutover(&[&deploy[..], &["--keep-warm", "0s", "--json"]].concat());
         let report: Value = serde_json::from_slice(&said.stdout).expect("a report");
@@ -178,7 +164,7 @@ impl<'i> Project<'i> {
         assert_eq!(report["failed"], 0, "{report}");
         // Compose still believes in the first release, and leaves the second alone.
         run(self.compose().args(["up", "--detach", "--no-build"]));
-        load.end();
+        lost_nothing(load);
         assert_eq!(self.active(), "green");
         assert_eq!(self.inspect("web-green", "{{.Config.Image}}"), self.image.tag("2"));
     }
@@ -220,8 +206,12 @@ impl<'i> Project<'i> {
     }
 
     /// One request on a connection of its own: what serves it.
-    fn ask(&self) -> Result<String, String> {
-        runtime().block_on(Client::new(self).ask())
+    fn ask(&self) -> std::io::Result<String> {
+        fetch(self.edge(), &self.host())
+    }
+
+    fn load(&self) -> Load {
+        Load::on(self.edge(), &self.host()).count(CLIENTS).per_connection(16).start()
     }
 
     fn active(&self) -> String {
@@ -269,117 +259,12 @@ impl Drop for Project<'_> {
     }
 }
 
-/// Clients that ask without a pause until told to end.
-struct Load {
-    done: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<Seen>>,
-}
-
-#[derive(Default)]
-struct Seen {
-    requests: usize,
-    longest: Duration,
-    failures: Vec<String>,
-}
-
-impl Load {
-    fn start(project: &Project<'_>) -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let clients = (0..CLIENTS).map(|_| {
-            let (done, client) = (Arc::clone(&done), Client::new(project));
-            std::thread::spawn(move || runtime().block_on(load(client, &done)))
-        });
-        Self { clients: clients.collect(), done }
-    }
-
-    /// Ends it; nothing may have failed. Returns the longest answer.
-    fn end(mut self) -> Duration {
-        self.done.store(true, Ordering::Relaxed);
-        let seen: Vec<_> = self.clients.drain(..).map(|client| client.join().unwrap()).collect();
-        let failures: Vec<_> = seen.iter().flat_map(|seen| &seen.failures).collect();
-        assert!(failures.is_empty(), "{failures:?}");
-        assert!(seen.iter().all(|seen| seen.requests > FLIPS), "hardly anything was asked");
-        seen.iter().map(|seen| seen.longest).max().unwrap()
-    }
-}
-
-/// A test that fails does not leave its clients behind.
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.done.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Asks on kept connections, and on a new one every 16th time.
-async fn load(mut client: Client, done: &AtomicBool) -> Seen {
-    let mut seen = Seen::default();
-    while !done.load(Ordering::Relaxed) && seen.failures.len() < 10 {
-        let since = Instant::now();
-        if let Err(error) = client.ask().await {
-            seen.failures.push(format!("after {:?}: {error}", since.elapsed()));
-        }
-        seen.longest = seen.longest.max(since.elapsed());
-        seen.requests += 1;
-        if seen.requests.is_multiple_of(16) {
-            client.sender = None;
-        }
-    }
-    seen
-}
-
-struct Client {
-    edge: SocketAddr,
-    host: String,
-    sender: Option<http1::SendRequest<Full<Bytes>>>,
-}
-
-impl Client {
-    fn new(project: &Project<'_>) -> Self {
-        Self { edge: project.edge(), host: project.host(), sender: None }
-    }
-
-    async fn ask(&mut self) -> Result<String, String> {
-        let response = self.get().await?;
-        let status = response.status();
-        let body = String::from_utf8_lossy(response.body()).into_owned();
-        if status.is_success() { Ok(body) } else { Err(format!("{status}: {body}")) }
-    }
-
-    /// A whole answer, or why there is none; bounded in time.
-    async fn get(&mut self) -> Result<Response<Bytes>, String> {
-        let answer = tokio::time::timeout(PATIENCE / 2, self.try_get()).await;
-        let answer = answer.unwrap_or_else(|_| Err("no answer".into()));
-        if answer.is_err() {
-            self.sender = None;
-        }
-        answer.map_err(|error| error.to_string())
-    }
-
-    async fn try_get(&mut self) -> Result<Response<Bytes>, Box<dyn std::error::Error>> {
-        if self.sender.is_none() {
-            let stream = TcpStream::connect(self.edge).await?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            self.sender = Some(sender);
-        }
-        let sender = self.sender.as_mut().expect("just made");
-        sender.ready().await?;
-        let request = Request::get("/").header("host", &self.host).body(Full::default())?;
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
-    }
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::park_timeout(Duration::from_millis(100));
-    }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+/// Ends a load of which no request may have failed; the longest answer.
+fn lost_nothing(load: Load) -> Duration {
+    let served = load.stop();
+    assert_eq!(served.failures, Vec::<String>::new());
+    assert!(served.requests > CLIENTS * FLIPS, "hardly anything was asked");
+    served.longest
 }
 
 fn docker(arguments: &[&str]) -> Command {

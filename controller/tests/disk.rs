@@ -9,21 +9,18 @@
     reason = "a panic is how a test fails"
 )]
 
-#[path = "docker/harness.rs"]
-mod harness;
-
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{Edge, Engine, Load, eventually};
+use cutover_harness::{Edge, eventually};
 
 #[test]
 fn on_a_full_disk_deploys_and_flips_are_refused_and_what_serves_goes_on() {
     let Some(disk) = Disk::new() else { return };
     let Some(edge) = start(&disk) else { return };
     let service = edge.service();
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let deploy =
         |tag| edge.cutover(&["deploy", &service, "--tag", tag, "--monitor", "0s", "--json"]);
     assert_eq!(deploy("2").code, 0);
@@ -53,7 +50,7 @@ fn a_disk_that_fills_up_before_the_flip_undoes_the_rollout() {
     let Some(disk) = Disk::new() else { return };
     let Some(edge) = start(&disk) else { return };
     let service = edge.service();
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let watch = edge.watch();
     let client = edge.spawn(&["deploy", &service, "--tag", "slow-start", "--json"]);
     watch.until("ready");
@@ -78,7 +75,7 @@ fn a_disk_that_fills_up_after_the_flip_costs_neither_the_rollout_nor_the_journal
     let Some(disk) = Disk::new() else { return };
     let Some(edge) = start(&disk) else { return };
     let service = edge.service();
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let watch = edge.watch();
     let deploy = ["deploy", &service, "--tag", "2", "--monitor", "2s", "--keep-warm", "0s"];
     let client = edge.spawn(&deploy);
@@ -104,7 +101,7 @@ fn a_disk_that_fills_up_after_the_flip_costs_neither_the_rollout_nor_the_journal
 }
 
 fn start(disk: &Disk) -> Option<Edge> {
-    let edge = Edge::start_on(Engine::system, Some(&disk.path()))?;
+    let edge = Edge::builder().state(&disk.path()).start()?;
     edge.pair("1");
     eventually("both are up", || edge.endpoints_up("blue") + edge.endpoints_up("green") == 2);
     Some(edge)

@@ -10,13 +10,10 @@
     reason = "a panic is how a test fails"
 )]
 
-#[path = "docker/harness.rs"]
-mod harness;
-
 use std::io::Read as _;
 use std::time::Instant;
 
-use harness::{Edge, Load, begin, eventually};
+use cutover_harness::{Edge, eventually};
 
 macro_rules! on_an_engine {
     () => {
@@ -31,7 +28,7 @@ macro_rules! on_an_engine {
 fn a_deploy_under_load_fails_no_request() {
     let edge = on_an_engine!();
     edge.pair("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     for release in ["2", "3", "2"] {
         let deployed = edge.cutover(&[
             "deploy",
@@ -67,7 +64,7 @@ fn a_bad_release_is_refused_with_its_reason_and_last_words() {
     edge.app("green", "1");
     edge.until_served("1");
     let blue = edge.identity(&blue);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     for (fault, expected) in [
         ("exit", "exit code"),
         ("never-ready", "503"),
@@ -105,7 +102,7 @@ fn a_bad_release_is_refused_with_its_reason_and_last_words() {
 fn a_release_that_is_slow_to_start_is_waited_for() {
     let edge = on_an_engine!();
     edge.pair("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let service = edge.service();
     let deploy = ["deploy", &service, "--tag", "slow-start", "--monitor", "1s", "--json"];
     let client = edge.spawn(&[&deploy[..], &["--keep-warm", "0s"]].concat());
@@ -127,12 +124,12 @@ fn a_release_that_is_killed_for_its_memory_is_rolled_back_and_its_answer_is_no_w
     edge.app_with("green", "1", "green", &limit);
     edge.until_served("1");
     let blue = edge.identity(&blue);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let service = edge.service();
     let watch = edge.watch();
     let client = edge.spawn(&["deploy", &service, "--tag", "leak", "--monitor", "60s", "--json"]);
     watch.until("monitor");
-    let mut answer = begin(edge.address(), "/leak");
+    let mut answer = edge.begin("/leak");
     let mut body = Vec::new();
     // An error or an end; what counts is that it does not look like a whole answer.
     answer.read_to_end(&mut body).ok();
@@ -162,7 +159,7 @@ fn many_deploys_in_a_row_leave_nothing_behind() {
     edge.pair("1");
     let count = std::env::var("CUTOVER_DEPLOYS").ok().map_or(10, |n| n.parse::<usize>().unwrap());
     let service = edge.service();
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let mut early = None;
     for n in 1..=count {
         let tag = if n.is_multiple_of(2) { "3" } else { "2" };
@@ -205,7 +202,7 @@ fn a_release_that_answers_500_is_rolled_back() {
     edge.app("green", "1");
     edge.until_served("1");
     let blue = edge.identity(&blue);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let deployed =
         edge.cutover(&["deploy", &edge.service(), "--tag", "errors", "--monitor", "20s", "--json"]);
     assert_eq!(deployed.code, 4, "{deployed:?}");
@@ -222,7 +219,7 @@ fn a_release_that_answers_500_is_rolled_back() {
 fn a_rollback_is_a_flip_while_the_old_color_is_warm_and_a_start_after() {
     let edge = on_an_engine!();
     edge.pair("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let service = edge.service();
     let deploy =
         ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "60s", "--json"];
@@ -255,7 +252,7 @@ fn another_edge_on_the_engine_leaves_what_a_rollout_has_made() {
     edge.pair("1");
     let deploy = ["deploy", &edge.service(), "--tag", "2", "--monitor", "0s", "--keep-warm", "0s"];
     assert_eq!(edge.cutover(&deploy).code, 0);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     edge.meet_another_edge("it is left over from a rollout");
     assert_eq!(load.stop().failures, Vec::<String>::new());
     assert_eq!(edge.releases("green"), ["2"]);
@@ -306,12 +303,12 @@ fn a_controller_killed_at_any_step_finishes_or_undoes_the_rollout() {
     let edge = on_an_engine!();
     edge.pair("1");
     let service = edge.service();
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let before = ["pull", "create", "start", "ready", "flip"];
     for phase in before.into_iter().chain(["monitor", "drain", "keep_warm", "stop", "clean"]) {
         let watch = edge.watch();
         // Nobody drains for long unless there is somebody who takes his time.
-        let _stream = (phase == "drain").then(|| begin(edge.address(), "/sse"));
+        let _stream = (phase == "drain").then(|| edge.begin("/sse"));
         let deploy = ["deploy", &service, "--tag", "2", "--monitor", "1s"];
         let limits = ["--keep-warm", "1s", "--drain-timeout", "3s", "--stream-drain", "3s"];
         let client = edge.spawn(&[&deploy[..], &limits].concat());
@@ -348,7 +345,7 @@ fn a_container_that_is_told_to_stop_leaves_before_it_goes() {
     edge.app_named("blue", "1", "second");
     edge.until_served("1");
     eventually("both are up", || edge.endpoints_up("blue") == 2);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     load.passes(100);
     edge.docker(&["stop", &first]);
     load.passes(100);
@@ -379,7 +376,7 @@ fn both_colors_are_replaced_one_after_the_other_and_their_weights_come_back() {
     let service = edge.service();
     assert_eq!(edge.cutover(&["weight", &service, "blue=70", "green=30"]).code, 0);
     let weights = edge.weights();
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let planned = edge.cutover(&["plan", &service, "--tag", "2", "--json"]);
     assert_eq!(planned.report()["blockers"], serde_json::json!([]), "{planned:?}");
     let deploy =
@@ -436,7 +433,7 @@ fn where_the_second_color_fails_the_first_is_brought_back() {
     eventually("both are up", || edge.endpoints_up("blue") + edge.endpoints_up("green") == 2);
     assert_eq!(edge.cutover(&["weight", &service, "blue=70", "green=30"]).code, 0);
     let weights = edge.weights();
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let deploy = ["deploy", &service, "--tag", "never-ready", "--monitor", "0s"];
     let failed = edge.cutover(&[&deploy[..], &["--deploy-timeout", "12s", "--json"]].concat());
     assert_eq!(failed.code, 4, "{failed:?}");
@@ -502,7 +499,7 @@ fn a_service_that_flips_along_with_one_of_both_colors_is_kept_warm() {
     edge.other_app(&other, "green", "1");
     eventually("all are up", || edge.is_known(&other) && edge.is_known(&service));
     assert_eq!(edge.cutover(&["flip", &service, "both"]).code, 0);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let deploy = ["deploy", &service, &other, "--tag", "2", "--monitor", "0s"];
     let deployed = edge.cutover(&[&deploy[..], &["--keep-warm", "60s", "--json"]].concat());
     assert_eq!(deployed.code, 0, "{deployed:?}");
@@ -534,7 +531,7 @@ fn of_twenty_deploys_at_the_same_time_one_wins() {
         "--json",
     ];
     let all: Vec<_> = (0..20).map(|_| edge.spawn(&deploy)).collect();
-    let said: Vec<_> = all.into_iter().map(harness::Running::wait).collect();
+    let said: Vec<_> = all.into_iter().map(cutover_harness::Running::wait).collect();
     let won = said.iter().filter(|said| said.code == 0).count();
     let refused: Vec<_> = said.iter().filter(|said| said.code == 5).collect();
     assert_eq!((won, refused.len()), (1, 19), "{said:?}");
@@ -547,7 +544,7 @@ fn a_release_that_compose_starts_beside_the_old_one_is_flipped_to_by_itself() {
     let edge = on_an_engine!();
     edge.replica("1", 1, true);
     edge.until_served("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let new = edge.replica("2", 2, true);
     edge.until_served("2");
     eventually("the old one is gone", || edge.containers() == [new.clone()]);
@@ -581,7 +578,7 @@ fn without_auto_a_new_release_waits_for_a_flip() {
 fn a_release_that_ends_while_it_is_judged_is_rolled_back() {
     let edge = on_an_engine!();
     edge.pair("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let deployed = edge.cutover(&[
         "deploy",
         &edge.service(),

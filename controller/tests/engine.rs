@@ -10,12 +10,9 @@
     reason = "a panic is how a test fails"
 )]
 
-#[path = "docker/harness.rs"]
-mod harness;
-
 use std::time::{Duration, Instant};
 
-use harness::{Edge, Engine, Load, begin, eventually};
+use cutover_harness::{Edge, Engine, eventually};
 
 /// The steps of a deploy, and the signal that ends the engine in each.
 fn faults() -> Vec<(&'static str, &'static str)> {
@@ -27,7 +24,7 @@ fn faults() -> Vec<(&'static str, &'static str)> {
 }
 
 fn start(live_restore: bool) -> Option<Edge> {
-    let edge = Edge::start_on(|| Engine::own(live_restore), None)?;
+    let edge = Edge::builder().start_on(|| Engine::own(live_restore))?;
     // A container that comes back by itself, and a client that waits for it.
     let more = ["--restart", "always", "-l", "cutover.timeouts.hold=50s"];
     edge.app_with("blue", "1", "blue", &more);
@@ -39,13 +36,13 @@ fn start(live_restore: bool) -> Option<Edge> {
 fn play(live_restore: bool) {
     let Some(mut edge) = start(live_restore) else { return };
     let service = edge.service();
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let mut slowest = Duration::ZERO;
     for (step, signal) in faults() {
         println!("{signal} in {step}");
         let watch = edge.watch();
         // Nobody drains for long unless there is somebody who takes his time.
-        let _stream = (step == "drain").then(|| begin(edge.address(), "/sse"));
+        let _stream = (step == "drain").then(|| edge.begin("/sse"));
         let deploy = ["deploy", &service, "--tag", "2", "--json", "--monitor", "1s"];
         let limits = ["--keep-warm", "1s", "--drain-timeout", "3s", "--stream-drain", "3s"];
         let client = edge.spawn(&[&deploy[..], &limits].concat());
@@ -98,7 +95,7 @@ fn without_the_engine_a_deploy_is_refused_at_once_and_the_table_stays() {
     let service = edge.service();
     let deploy = ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "10m"];
     assert_eq!(edge.cutover(&deploy).code, 0);
-    let load = Load::start(edge.address());
+    let load = edge.load();
     edge.engine.end("-TERM");
     eventually("status says so", || edge.docker_error().is_some());
     let text = edge.cutover(&["status"]).stdout;
@@ -123,7 +120,7 @@ fn an_engine_that_hangs_costs_no_request_and_a_deploy_is_refused_in_time() {
     let Some(edge) = start(true) else { return };
     let service = edge.service();
     let deploy = ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "0s"];
-    let load = Load::start(edge.address());
+    let load = edge.load();
     edge.engine.signal("-STOP");
     let refused = edge.cutover(&deploy);
     assert_eq!(refused.code, 3, "{refused:?}");

@@ -7,8 +7,6 @@
     reason = "tests"
 )]
 
-mod edge;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufReader, Read, Write};
@@ -17,11 +15,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use edge::{Edge, PATIENCE, WallClock, connect, get, head, ok, rest, upstream, wait};
+use cutover_harness::static_edge::{
+    StaticEdge as Edge, connect, get, head, ok, rest, talk, upstream,
+};
+use cutover_harness::{Load, PATIENCE, WallClock, eventually};
 
 /// A service of two colors; `/hang` never ends, and `/health` of blue is what `blue_is_well` says.
 fn config(blue_is_well: &Arc<AtomicBool>, more: &str) -> String {
@@ -50,40 +51,9 @@ fn edge(more: &str) -> Edge {
     Edge::start(&config(&Arc::new(AtomicBool::new(true)), more))
 }
 
-/// Asks again and again on connections of its own, and on one that is kept.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answers: Arc<AtomicU64>,
-    client: thread::JoinHandle<Vec<String>>,
-}
-
-impl Load {
-    fn start(http: SocketAddr) -> Self {
-        let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&answers));
-        let client = thread::spawn(move || {
-            let mut failures = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                match get(http, "/") {
-                    Ok(_) => drop(counted.fetch_add(1, Ordering::Relaxed)),
-                    Err(error) => failures.push(error),
-                }
-            }
-            failures
-        });
-        Self { stop, answers, client }
-    }
-
-    fn passes(&self, more: u64) {
-        let goal = self.answers.load(Ordering::Relaxed) + more;
-        wait("the load goes on", || self.answers.load(Ordering::Relaxed) >= goal);
-    }
-
-    fn stop_without_failure(self) {
-        self.passes(20);
-        self.stop.store(true, Ordering::Relaxed);
-        assert_eq!(self.client.join().unwrap(), Vec::<String>::new());
-    }
+/// One client, on a connection of its own each time.
+fn load(http: SocketAddr) -> Load {
+    Load::on(http, "edge.test").count(1).per_connection(1).pace(Duration::ZERO).start()
 }
 
 fn host(edge: &Edge, text: &str, name: &str) -> String {
@@ -98,17 +68,14 @@ fn body(answer: &str) -> &str {
 
 fn serves(edge: &Edge, name: &str) -> bool {
     edge.cutover(&["status", "--json"]).status.success()
-        && edge::talk(
-            edge.http,
-            format!("GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n"),
-        )
-        .starts_with("HTTP/1.1 200 ")
+        && talk(edge.http, format!("GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n"))
+            .starts_with("HTTP/1.1 200 ")
 }
 
 #[test]
 fn a_file_that_is_written_byte_by_byte_is_live_when_it_is_whole() {
     let edge = edge("");
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let text = fs::read_to_string(edge.config_path()).unwrap();
     let new = host(&edge, &text, "whole.test");
     let mut file = fs::File::create(edge.config_path()).unwrap();
@@ -119,7 +86,7 @@ fn a_file_that_is_written_byte_by_byte_is_live_when_it_is_whole() {
     }
     file.write_all(fast.as_bytes()).unwrap();
     drop(file);
-    wait("the whole file is live", || serves(&edge, "whole.test"));
+    eventually("the whole file is live", || serves(&edge, "whole.test"));
     let errors = edge.log().iter().filter(|line| line.contains("ERROR")).count();
     // Three seconds of half files.
     assert!(errors <= 4, "{:?}", edge.log());
@@ -139,15 +106,17 @@ fn a_file_written_one_byte_at_a_time_costs_no_request() {
     };
     let edge = Edge::start(&text("old.test"));
     let written = fs::read_to_string(edge.config_path()).unwrap();
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let mut file = fs::File::create(edge.config_path()).unwrap();
     // Long enough for an empty file to be seen.
-    wait("it is refused", || edge.log().concat().contains("is empty: the running config is kept"));
+    eventually("it is refused", || {
+        edge.log().concat().contains("is empty: the running config is kept")
+    });
     for byte in written.replace("old.test", "new.test").bytes() {
         file.write_all(&[byte]).unwrap();
         thread::park_timeout(Duration::from_millis(10));
     }
-    wait("the whole file is live", || serves(&edge, "new.test"));
+    eventually("the whole file is live", || serves(&edge, "new.test"));
     load.stop_without_failure();
     edge.is_well();
 }
@@ -155,7 +124,7 @@ fn a_file_written_one_byte_at_a_time_costs_no_request() {
 #[test]
 fn a_file_that_is_emptied_is_kept_from_emptying_the_edge() {
     let edge = edge("timeouts.hold = \"0s\"");
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let text = fs::read_to_string(edge.config_path()).unwrap();
     let refused = r#"cutover_config_reloads_total{result="refused"}"#;
     let status = || {
@@ -172,7 +141,7 @@ fn a_file_that_is_emptied_is_kept_from_emptying_the_edge() {
     };
     for (times, empty) in [(1.0, ""), (2.0, " \n\t\n"), (3.0, "# to be written\n")] {
         fs::write(edge.config_path(), empty).unwrap();
-        wait("it is counted", || edge.metric(refused) == Some(times));
+        eventually("it is counted", || edge.metric(refused) == Some(times));
         assert!(is_refused(), "{}", status());
     }
     assert!(edge.log().concat().contains("is empty: the running config is kept"));
@@ -180,15 +149,17 @@ fn a_file_that_is_emptied_is_kept_from_emptying_the_edge() {
     // Nor does the next controller, which finds it so.
     let controller = edge.child("controller").unwrap();
     assert!(Command::new("kill").args(["-9", &controller.to_string()]).status().unwrap().success());
-    wait("another controller", || edge.child("controller").is_some_and(|pid| pid != controller));
-    wait("it says so too", is_refused);
+    eventually("another controller", || {
+        edge.child("controller").is_some_and(|pid| pid != controller)
+    });
+    eventually("it says so too", is_refused);
     load.stop_without_failure();
     fs::write(edge.config_path(), text).unwrap();
-    wait("the file is well again", || status()["ok"] == true);
+    eventually("the file is well again", || status()["ok"] == true);
     // Whoever wants no service may say so.
     let without = "[services]\n[docker]\nenable = false\n";
     fs::write(edge.config_path(), without).unwrap();
-    wait("nothing is served", || {
+    eventually("nothing is served", || {
         get(edge.http, "/").is_err_and(|answer| answer.contains("x-cutover-reason: no_route"))
     });
     assert_eq!(edge.line("panicked at"), None);
@@ -197,7 +168,7 @@ fn a_file_that_is_emptied_is_kept_from_emptying_the_edge() {
 #[test]
 fn a_file_may_be_swapped_by_link_deleted_and_closed_to_us() {
     let edge = edge("");
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let path = edge.config_path();
     let text = fs::read_to_string(&path).unwrap();
     // As Kubernetes does it: the file is a link by way of a directory that is a link.
@@ -214,7 +185,7 @@ fn a_file_may_be_swapped_by_link_deleted_and_closed_to_us() {
         fs::write(directory.join("cutover.toml"), host(&edge, &text, &name)).unwrap();
         symlink(format!("v{version}"), root.join("conf/..new")).unwrap();
         fs::rename(root.join("conf/..new"), root.join("conf/..data")).unwrap();
-        wait("the version is live", || serves(&edge, &name));
+        eventually("the version is live", || serves(&edge, &name));
     }
     // A new listener waits for a restart, until it is taken back.
     let of_v5 = fs::read_to_string(&path).unwrap();
@@ -224,18 +195,18 @@ fn a_file_may_be_swapped_by_link_deleted_and_closed_to_us() {
     };
     fs::write(&path, of_v5.replacen("[runtime]", "[runtime]\nshutdown_timeout = \"9s\"", 1))
         .unwrap();
-    wait("the restart is asked for", needs_restart);
+    eventually("the restart is asked for", needs_restart);
     fs::write(&path, of_v5).unwrap();
-    wait("nothing needs a restart any more", || !needs_restart());
+    eventually("nothing needs a restart any more", || !needs_restart());
     // Gone: the last good one stays; and back.
     fs::remove_file(&path).unwrap();
-    wait("it is told", || {
+    eventually("it is told", || {
         String::from_utf8_lossy(&edge.cutover(&["status", "--json"]).stdout)
             .contains("\"ok\":false")
     });
     assert!(serves(&edge, "v5.test"));
     fs::write(&path, host(&edge, &text, "back.test")).unwrap();
-    wait("it is back", || serves(&edge, "back.test"));
+    eventually("it is back", || serves(&edge, "back.test"));
     load.stop_without_failure();
     edge.is_well();
 }
@@ -283,8 +254,8 @@ fn a_state_directory_that_cannot_be_written_fails_flips_and_no_request() {
     let edge = Edge::start(
         &config(&Arc::new(AtomicBool::new(true)), "").replace("{root}/state", "/dev/null/state"),
     );
-    let load = Load::start(edge.http);
-    wait("both are up", || {
+    let load = load(edge.http);
+    eventually("both are up", || {
         let status = edge.cutover(&["status", "--json"]);
         String::from_utf8_lossy(&status.stdout).matches("\"up\":true").count() == 2
     });
@@ -305,7 +276,7 @@ impl App {
         let mut app = Command::new(env!("CARGO_BIN_EXE_cutover"));
         app.args(["demo-app", "--listen", &address.to_string(), "--color", color]);
         let app = Self(app.stdout(Stdio::null()).spawn().unwrap(), address);
-        wait("the app answers", || TcpStream::connect(address).is_ok());
+        eventually("the app answers", || TcpStream::connect(address).is_ok());
         app
     }
 }
@@ -398,7 +369,7 @@ fn a_change_that_the_kernel_has_no_room_to_tell_of_is_found() {
         };
         edge("")
     };
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let text = fs::read_to_string(edge.config_path()).unwrap();
     let new = host(&edge, &text, "found.test");
     // Far more changes than fit, and ours among them.
@@ -406,7 +377,7 @@ fn a_change_that_the_kernel_has_no_room_to_tell_of_is_found() {
     (0..500).for_each(beside);
     fs::write(edge.config_path(), new).unwrap();
     (500..1000).for_each(beside);
-    wait("the change is live", || serves(&edge, "found.test"));
+    eventually("the change is live", || serves(&edge, "found.test"));
     load.stop_without_failure();
     edge.is_well();
 }
@@ -436,7 +407,7 @@ fn packets_lost_on_the_way_to_an_app_cost_time_and_neither_requests_nor_connecti
         "[listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n[docker]\nenable = false\n\
          [services.web]\nblue = [\"{app}\"]\ntimeouts = {{ hold = \"20s\", upstream_idle = \"1s\" }}\n"
     ));
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     load.passes(100);
     let Some(loss) = Loss::to(app.port()) else {
         return not_tested("with lost packets: no leave to drop any");
@@ -449,7 +420,7 @@ fn packets_lost_on_the_way_to_an_app_cost_time_and_neither_requests_nor_connecti
         let to_app = format!(":{:04X} 01 ", app.port());
         all.lines().filter(|line| line.contains(&to_app)).count()
     };
-    wait("no connection to the app is left but those of probes", || open() <= 1);
+    eventually("no connection to the app is left but those of probes", || open() <= 1);
     edge.is_well();
 }
 
@@ -488,12 +459,12 @@ fn a_full_disk_fails_flips_and_no_request_and_forgets_nothing() {
                 mount -t tmpfs -o size=64k none \"$state\" && exec \"$@\"";
     let script = format!("exec unshare --mount /bin/sh -c '{disk}' sh \"$@\"");
     let edge = Edge::start_as(&config, &script);
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let both_up = || {
         let status = edge.cutover(&["status", "--json"]);
         String::from_utf8_lossy(&status.stdout).matches("\"up\":true").count() == 2
     };
-    wait("both are up", both_up);
+    eventually("both are up", both_up);
     assert!(edge.cutover(&["flip", "web", "green"]).status.success());
     let state = format!("/proc/{}/root{}/state", edge.supervisor.id(), edge.root());
     let filler = Path::new(&state).join("filler");
@@ -507,7 +478,7 @@ fn a_full_disk_fails_flips_and_no_request_and_forgets_nothing() {
     let controller = edge.child("controller").unwrap();
     let kill = Command::new("kill").args(["-9", &controller.to_string()]).status();
     assert!(kill.unwrap().success());
-    wait("the next controller answers", || {
+    eventually("the next controller answers", || {
         edge.child("controller").is_some_and(|next| next != controller) && both_up()
     });
     assert!(get(edge.http, "/").unwrap().ends_with("green"));
@@ -523,17 +494,17 @@ fn a_full_disk_fails_flips_and_no_request_and_forgets_nothing() {
 #[test]
 fn a_drain_that_never_ends_ends_at_its_deadline_and_is_counted() {
     let edge = edge("drain = { timeout = \"500ms\", streams = \"500ms\" }");
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let mut stuck = connect(edge.http);
     stuck.write_all(b"GET /hang HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n").unwrap();
-    wait("it is in flight", || {
+    eventually("it is in flight", || {
         edge.metric("cutover_requests_in_flight{service=\"web\",color=\"blue\"}")
             .is_some_and(|count| count >= 1.0)
     });
     assert!(edge.cutover(&["flip", "web", "green"]).status.success());
     let answer = rest(&stuck);
     assert!(answer.is_empty() || answer.contains("x-cutover-reason: drained"), "{answer}");
-    wait("it is counted", || {
+    eventually("it is counted", || {
         edge.metric("cutover_drain_forced_total{service=\"web\",kind=\"request\"}") == Some(1.0)
     });
     load.stop_without_failure();
@@ -563,7 +534,7 @@ fn a_wall_clock_that_jumps_ends_nothing_early_and_keeps_nothing_waiting() {
          timeouts = {{ response_header = \"1m\" }}\ndrain = {{ timeout = \"1m\" }}\n"
     );
     let edge = Edge::start_as(&config, &clock.script());
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let open = |bytes: &str| {
         let mut stream = connect(edge.http);
         stream.write_all(bytes.as_bytes()).unwrap();
@@ -573,7 +544,7 @@ fn a_wall_clock_that_jumps_ends_nothing_early_and_keeps_nothing_waiting() {
     let mut head = open("GET / HTTP/1.1\r\nhost: edge.test\r\n");
     let slow = open("GET /slow HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n");
     let mut idle = open("");
-    wait("it is in flight", || {
+    eventually("it is in flight", || {
         let name = "cutover_requests_in_flight{service=\"web\",color=\"blue\"}";
         edge.metric(name).is_some_and(|count| count >= 1.0)
     });
@@ -595,7 +566,7 @@ fn a_wall_clock_that_jumps_ends_nothing_early_and_keeps_nothing_waiting() {
     load.stop_without_failure();
     assert!(edge.cutover(&["pause", "web", "--max-pause", "1m"]).status.success());
     let held = open("GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n");
-    wait("it is held", || edge.metric("cutover_waiting_requests") == Some(1.0));
+    eventually("it is held", || edge.metric("cutover_waiting_requests") == Some(1.0));
     clock.shift(3600);
     assert!(edge.cutover(&["resume", "web"]).status.success());
     assert!(rest(&held).ends_with("green"));
@@ -607,7 +578,7 @@ fn a_wall_clock_that_jumps_ends_nothing_early_and_keeps_nothing_waiting() {
     assert!(rest(&slow).ends_with("blue"));
     assert_eq!(edge.line("endpoint down"), None);
     let drained = || edge.metric("cutover_drain_seconds_sum{service=\"web\"}");
-    wait("the drain is over", || drained().is_some_and(|seconds| seconds > 0.0));
+    eventually("the drain is over", || drained().is_some_and(|seconds| seconds > 0.0));
     assert!(drained().unwrap() < 60.0);
     edge.is_well();
 
@@ -628,7 +599,7 @@ fn a_wall_clock_that_jumps_ends_nothing_early_and_keeps_nothing_waiting() {
 fn an_endpoint_that_flaps_costs_no_request_and_no_flip() {
     let well = Arc::new(AtomicBool::new(true));
     let edge = Edge::start(&config(&well, ""));
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     for _ in 0..40 {
         well.fetch_xor(true, Ordering::Relaxed);
         thread::park_timeout(Duration::from_millis(50));
@@ -658,28 +629,30 @@ fn a_color_flipped_to_by_force_serves_at_once_until_its_probes_have_passed() {
     let by_force = (true, Some("HTTP 503; serves by force".to_owned()));
     assert_eq!(flip(&["green"]), Some(0));
     blue_is_well.store(false, Ordering::Relaxed);
-    wait("blue is down", || blue() == (false, Some("HTTP 503".into())));
+    eventually("blue is down", || blue() == (false, Some("HTTP 503".into())));
     assert_eq!(flip(&["blue"]), Some(3));
     assert!(get(edge.http, "/").unwrap().ends_with("green"));
 
     assert_eq!(flip(&["blue", "--force"]), Some(0));
     assert!(get(edge.http, "/").unwrap().ends_with("blue"));
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     load.passes(20);
     assert_eq!(blue(), by_force);
     // The next controller has not forgotten what the operator said.
     let controller = edge.child("controller").unwrap();
     assert!(Command::new("kill").args(["-9", &controller.to_string()]).status().unwrap().success());
-    wait("another controller", || edge.child("controller").is_some_and(|pid| pid != controller));
-    wait("it has judged blue", || edge.answers() && blue() == by_force);
+    eventually("another controller", || {
+        edge.child("controller").is_some_and(|pid| pid != controller)
+    });
+    eventually("it has judged blue", || edge.answers() && blue() == by_force);
     load.stop_without_failure();
 
     blue_is_well.store(true, Ordering::Relaxed);
-    wait("blue is well", || blue() == (true, None));
+    eventually("blue is well", || blue() == (true, None));
     assert!(get(edge.http, "/").unwrap().ends_with("blue"));
     // From here on its health counts again.
     blue_is_well.store(false, Ordering::Relaxed);
-    wait("blue is down again", || blue() == (false, Some("HTTP 503".into())));
+    eventually("blue is down again", || blue() == (false, Some("HTTP 503".into())));
     assert!(get(edge.http, "/").unwrap_err().contains("x-cutover-reason: no_endpoint"));
     // By force what serves already serves again.
     assert_eq!(flip(&["blue", "--force"]), Some(0));
@@ -697,7 +670,7 @@ fn children_that_die_again_and_again_leave_no_zombie() {
             assert!(
                 Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success()
             );
-            wait("the next one lives", || edge.child(role).is_some_and(|next| next != pid));
+            eventually("the next one lives", || edge.child(role).is_some_and(|next| next != pid));
         }
         edge.is_well();
     }

@@ -2,8 +2,6 @@
 //! edge that outlives the lack of file descriptors.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod edge;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -15,7 +13,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edge::{Edge, connect, cpu_ticks, get, ok, rest, talk, upstream, wait};
+use cutover_harness::eventually;
+use cutover_harness::static_edge::{
+    StaticEdge as Edge, connect, cpu_ticks, get, ok, rest, talk, upstream,
+};
 
 fn config(app: SocketAddr, more: &str) -> String {
     format!(
@@ -79,10 +80,10 @@ fn a_confined_proxy_logs_counts_reopens_and_ends_in_order() {
     let log = edge.directory.path().join("access.log");
     let has = |what: &str| fs::read_to_string(&log).unwrap_or_default().contains(what);
     assert!(get(edge.http, "/before").is_ok());
-    wait("the request is logged", || has("/before"));
+    eventually("the request is logged", || has("/before"));
     fs::rename(&log, edge.directory.path().join("access.log.1")).unwrap();
     edge.signal("-USR1");
-    wait("the log is opened anew", || {
+    eventually("the log is opened anew", || {
         get(edge.http, "/after").unwrap();
         has("/after")
     });
@@ -163,7 +164,9 @@ fn the_control_side_is_closed_to_others_by_default() {
     let stranger = status_as(12345, 12345);
     assert_eq!(stranger.status.code(), Some(1));
     assert!(status_as(12345, 4242).status.success(), "a member of control_gids");
-    wait("it is told", || edge.line("turned away from the control socket uid=12345").is_some());
+    eventually("it is told", || {
+        edge.line("turned away from the control socket uid=12345").is_some()
+    });
     edge.is_well();
 }
 
@@ -284,7 +287,7 @@ fn no_line_of_a_log_can_be_forged() {
     assert!(get(edge.http, "/last").is_ok());
     let access = edge.directory.path().join("access.log");
     let read = || String::from_utf8(fs::read(&access).unwrap()).unwrap();
-    wait("the last request is logged", || read().contains("/last"));
+    eventually("the last request is logged", || read().contains("/last"));
     for line in read().lines() {
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -292,7 +295,7 @@ fn no_line_of_a_log_can_be_forged() {
     }
     // A config and a path that are meant for a log of their own.
     fs::write(edge.config_path(), "[listen]\n\"a\\nINFO forged\\u001b[2J\\u202e\" = 1\n").unwrap();
-    wait("the file is refused", || edge.line("not valid").is_some());
+    eventually("the file is refused", || edge.line("not valid").is_some());
     edge.is_well();
     for line in edge.log() {
         assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
@@ -335,7 +338,7 @@ fn without_file_descriptors_the_edge_neither_spins_nor_babbles_and_recovers() {
     let kept: Vec<_> = (0..400).map(|_| connect(edge.http)).collect();
     let proxy = edge.child("proxy").unwrap();
     let fds = || fs::read_dir(format!("/proc/{proxy}/fd")).unwrap().count();
-    wait("nothing is left", || fds() >= 250);
+    eventually("nothing is left", || fds() >= 250);
     let (lines, ticks, since) = (edge.log().len(), cpu_ticks(proxy), Instant::now());
     thread::park_timeout(Duration::from_secs(2));
     let spent = u128::from(cpu_ticks(proxy) - ticks) * 10;
@@ -351,7 +354,7 @@ fn half_of_the_descriptors_is_for_clients_unless_told_otherwise() {
     let app = upstream(|_| ok("fine"));
     let edge = Edge::start_as(&no_docker(app, ""), "ulimit -n 256; exec \"$@\"");
     let mut kept: Vec<_> = (0..400).map(|_| connect(edge.http)).collect();
-    wait("the rest is turned away", || {
+    eventually("the rest is turned away", || {
         edge.metric("cutover_connections").is_some_and(|open| open >= 90.0)
     });
     assert!(edge.metric("cutover_connections").unwrap() < 128.0);

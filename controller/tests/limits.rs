@@ -1,15 +1,16 @@
 //! Every limit, as it stands in the file, on the real binary.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod edge;
-
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edge::{Edge, PATIENCE, connect, cpu_ticks, get, ok, rest, talk, upstream, wait};
+use cutover_harness::static_edge::{
+    StaticEdge as Edge, connect, cpu_ticks, get, ok, rest, talk, upstream,
+};
+use cutover_harness::{PATIENCE, eventually};
 
 /// An upstream that never answers `/hang`.
 fn app() -> SocketAddr {
@@ -102,7 +103,7 @@ fn the_patience_with_slow_clients_is_limited_by_the_file() {
     drop(drip);
     dripper.join().unwrap();
     assert_eq!(rest(&idle), "");
-    wait("who does not read is cut", || edge.metric("cutover_connections") == Some(0.0));
+    eventually("who does not read is cut", || edge.metric("cutover_connections") == Some(0.0));
     assert!(rest(&unread).len() < 50_000_000);
     edge.is_well();
 }
@@ -148,7 +149,7 @@ fn a_crowd_of_slow_clients_is_shed_while_a_clean_one_is_served() {
         thread::park_timeout(Duration::from_millis(100));
         assert!(begun.elapsed() < PATIENCE, "{} slow clients are still there", crowd.len());
     }
-    wait("nobody stays", || edge.metric("cutover_connections") == Some(0.0));
+    eventually("nobody stays", || edge.metric("cutover_connections") == Some(0.0));
     let late = edge.metric("cutover_rejected_requests_total{reason=\"header_timeout\"}");
     assert_eq!(late, Some(300.0));
     let (proxy, since) = (edge.child("proxy").unwrap(), Instant::now());
@@ -163,9 +164,9 @@ fn a_crowd_of_slow_clients_is_shed_while_a_clean_one_is_served() {
 #[test]
 fn the_number_of_connections_is_limited_by_the_file() {
     let edge = edge("max_connections = 6\nmax_connections_per_client = 4", "");
-    wait("the first client has gone", || edge.metric("cutover_connections") == Some(0.0));
+    eventually("the first client has gone", || edge.metric("cutover_connections") == Some(0.0));
     let kept: Vec<_> = (0..4).map(|_| connect(edge.http)).collect();
-    wait("all are in", || edge.metric("cutover_connections") == Some(4.0));
+    eventually("all are in", || edge.metric("cutover_connections") == Some(4.0));
     assert_refused(&rest(&connect(edge.http)), 503, "connection_limit");
     drop(kept);
     edge.is_well();
@@ -175,9 +176,9 @@ fn the_number_of_connections_is_limited_by_the_file() {
 fn who_comes_over_the_limit_of_connections_is_told_so_and_costs_nothing_that_grows() {
     let edge = edge("max_connections = 4", "");
     let open = || edge.metric("cutover_connections");
-    wait("the first client has gone", || open() == Some(0.0));
+    eventually("the first client has gone", || open() == Some(0.0));
     let mut kept: Vec<_> = (0..4).map(|_| connect(edge.http)).collect();
-    wait("all are in", || open() == Some(4.0));
+    eventually("all are in", || open() == Some(4.0));
     let proxy = edge.child("proxy").unwrap();
     let descriptors = || fs::read_dir(format!("/proc/{proxy}/fd")).unwrap().count();
     let before = descriptors();
@@ -203,7 +204,7 @@ fn who_comes_over_the_limit_of_connections_is_told_so_and_costs_nothing_that_gro
     assert!(descriptors() < before + 50, "{} descriptors more", descriptors() - before);
     let counted = edge.metric("cutover_rejected_requests_total{reason=\"connection_limit\"}");
     assert_eq!((counted, open()), (Some(200.0), Some(4.0)));
-    wait("none is kept", || descriptors() <= before);
+    eventually("none is kept", || descriptors() <= before);
     let said = edge.log().iter().filter(|line| line.contains("connection limit")).count();
     assert!((1..20).contains(&said), "{said} lines");
     drop(refused);
@@ -212,7 +213,7 @@ fn who_comes_over_the_limit_of_connections_is_told_so_and_costs_nothing_that_gro
     (&last).write_all(b"GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n").unwrap();
     assert!(rest(&last).ends_with("fine"));
     drop(last);
-    wait("there is room", || get(edge.http, "/").is_ok());
+    eventually("there is room", || get(edge.http, "/").is_ok());
     drop(kept);
     edge.is_well();
 }
@@ -224,7 +225,7 @@ fn who_waits_for_an_endpoint_waits_in_a_room_of_limited_size_and_time() {
     let ask = b"GET / HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n";
     let mut first = connect(edge.http);
     first.write_all(ask).unwrap();
-    wait("one waits", || edge.metric("cutover_waiting_requests") == Some(1.0));
+    eventually("one waits", || edge.metric("cutover_waiting_requests") == Some(1.0));
     assert_refused(&talk(edge.http, ask), 503, "hold_full");
     assert_refused(&rest(&first), 503, "paused");
     assert!(edge.cutover(&["resume", "web"]).status.success());

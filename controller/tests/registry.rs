@@ -11,15 +11,12 @@
     reason = "blocking test code; a panic is how a test fails"
 )]
 
-#[path = "docker/harness.rs"]
-mod harness;
-
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::{Edge, IMAGE, Load, Said, eventually, not_tested};
+use cutover_harness::{Edge, IMAGE, Outcome, eventually, not_tested};
 use serde_json::{Value, json};
 
 /// A registry, and an edge with nobody logged in, which goes first; returns where one is missing.
@@ -27,7 +24,9 @@ macro_rules! edge_and_registry {
     ($logins:expr) => {{
         let home = tempfile::tempdir().unwrap();
         let Some(registry) = Registry::start($logins) else { return };
-        let Some(edge) = Edge::start_with(&[("DOCKER_CONFIG", home.path())]) else { return };
+        let path = home.path().display().to_string();
+        let edge = Edge::builder().environment("DOCKER_CONFIG", &path).start();
+        let Some(edge) = edge else { return };
         (home, registry, edge)
     }};
 }
@@ -42,7 +41,7 @@ fn a_release_is_pulled_by_tag_and_pinned_by_digest() {
         edge.app_of(&registry.image("1"), color, color, &[]);
     }
     eventually("blue serves", || edge.releases("blue") == ["1"]);
-    let load = Load::start(edge.address());
+    let load = edge.load();
 
     let never = edge.cutover(&["deploy", &service, "--tag", "2", "--pull", "never", "--json"]);
     assert_eq!(never.code, 3, "{never:?}");
@@ -84,7 +83,7 @@ fn a_rollback_after_warm_starts_the_old_digest_and_not_where_its_tag_went() {
         edge.app(color, "1");
     }
     edge.until_served("1");
-    let load = Load::start(edge.address());
+    let load = edge.load();
     let tagged = registry.image("2");
     assert_eq!(deploy(&edge, &["--image", &tagged]).code, 0);
     let moved = registry.push("2", "3");
@@ -216,7 +215,7 @@ fn an_image_that_cannot_be_had_is_refused_in_the_words_of_its_registry() {
     assert_eq!(deploy(&edge, &["--image", &here]).code, 0);
 }
 
-fn deploy(edge: &Edge, more: &[&str]) -> Said {
+fn deploy(edge: &Edge, more: &[&str]) -> Outcome {
     let service = edge.service();
     let short = ["--monitor", "0s", "--keep-warm", "0s", "--json"];
     let said = edge.cutover(&[&["deploy", &service], more, &short].concat());
@@ -236,7 +235,7 @@ fn deploy_with_curl(edge: &Edge, body: &Value) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn reason(said: &Said) -> String {
+fn reason(said: &Outcome) -> String {
     said.report()["reason"].as_str().unwrap_or_default().to_owned()
 }
 

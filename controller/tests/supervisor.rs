@@ -1,26 +1,25 @@
 //! `cutover run` as a whole: what happens to requests when one of its processes dies, and its end.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod edge;
-
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edge::{Edge, PATIENCE, head, ok, upstream, wait};
+use cutover_harness::static_edge::{StaticEdge as Edge, head, ok, upstream};
+use cutover_harness::{Load, PATIENCE, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn a_killed_controller_costs_no_request_and_comes_back_knowing_what_serves() {
     let (edge, _) = start();
     assert!(edge.cutover(&["flip", "web", "green"]).status.success());
-    let load = Load::start(edge.http);
+    let load = load(edge.http);
     let killed = kill(&edge, "controller");
-    wait("another controller answers", || {
+    eventually("another controller answers", || {
         edge.child("controller").is_some_and(|pid| pid != killed)
             && edge.cutover(&["status"]).status.success()
     });
@@ -28,7 +27,8 @@ fn a_killed_controller_costs_no_request_and_comes_back_knowing_what_serves() {
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["services"][0]["active"], "green");
     load.passes(100);
-    let (answers, failures) = load.stop();
+    let served = load.stop();
+    let (answers, failures) = (served.requests, served.failures);
     assert!(answers > 100);
     assert_eq!(failures, Vec::<String>::new());
 }
@@ -67,7 +67,7 @@ fn sigterm_lets_a_request_in_flight_finish_and_exits_0() {
     let (mut edge, seen) = start();
     let http = edge.http;
     let slow = thread::spawn(move || body(http, "/slow"));
-    wait("the request is in flight", || seen.load(Ordering::Relaxed) == 1);
+    eventually("the request is in flight", || seen.load(Ordering::Relaxed) == 1);
     edge.signal("-TERM");
     assert_eq!(slow.join().unwrap().unwrap(), "blue");
     assert_eq!(edge.exit(), Some(0));
@@ -81,9 +81,9 @@ fn readyz_fails_before_the_listeners_close() {
     assert_eq!(status(edge.admin, "/readyz").unwrap(), 200);
     let http = edge.http;
     let slow = thread::spawn(move || body(http, "/slow"));
-    wait("the request is in flight", || seen.load(Ordering::Relaxed) == 1);
+    eventually("the request is in flight", || seen.load(Ordering::Relaxed) == 1);
     edge.signal("-TERM");
-    wait("readyz fails", || matches!(status(edge.admin, "/readyz"), Ok(503)));
+    eventually("readyz fails", || matches!(status(edge.admin, "/readyz"), Ok(503)));
     assert_eq!(slow.join().unwrap().unwrap(), "blue");
     assert_eq!(edge.exit(), Some(0));
 }
@@ -93,9 +93,9 @@ fn a_second_signal_ends_at_once() {
     let (mut edge, seen) = start();
     let http = edge.http;
     let hang = thread::spawn(move || body(http, "/hang"));
-    wait("the request is in flight", || seen.load(Ordering::Relaxed) == 1);
+    eventually("the request is in flight", || seen.load(Ordering::Relaxed) == 1);
     edge.signal("-TERM");
-    wait("it says so", || edge.line("stopping").is_some());
+    eventually("it says so", || edge.line("stopping").is_some());
     let before = Instant::now();
     edge.signal("-TERM");
     let code = edge.exit();
@@ -112,20 +112,20 @@ fn the_children_die_with_their_supervisor() {
         ["proxy", "controller"].into_iter().map(|role| edge.child(role).unwrap()).collect();
     edge.signal("-KILL");
     edge.exit();
-    wait("both are gone", || children.iter().all(|pid| is_dead(*pid)));
+    eventually("both are gone", || children.iter().all(|pid| is_dead(*pid)));
 }
 
 #[test]
 fn a_controller_that_dies_while_the_file_is_broken_comes_back_with_what_was_live() {
     let (edge, _) = start();
     fs::write(edge.config_path(), "nonsense").unwrap();
-    wait("it says so", || edge.line("not valid").is_some());
+    eventually("it says so", || edge.line("not valid").is_some());
     let killed = kill(&edge, "controller");
-    wait("another controller answers", || {
+    eventually("another controller answers", || {
         edge.child("controller").is_some_and(|pid| pid != killed)
             && edge.cutover(&["status"]).status.success()
     });
-    wait("the error is in status", || {
+    eventually("the error is in status", || {
         let status = edge.cutover(&["status", "--json"]);
         String::from_utf8_lossy(&status.stdout).contains("cutover.toml:1:")
     });
@@ -143,7 +143,7 @@ fn a_changed_file_is_live_without_a_cut_connection() {
     fs::write(&new, text.replace("[services.web]", "[services.web]\nhosts = [\"edge.test\"]"))
         .unwrap();
     fs::rename(&new, &path).unwrap();
-    wait("another host is not served any more", || {
+    eventually("another host is not served any more", || {
         matches!(status_for(edge.http, "/", "other.test"), Ok(404))
     });
     assert_eq!(exchange(&mut kept, "/").unwrap(), "blue");
@@ -158,7 +158,7 @@ fn start() -> (Edge, Arc<AtomicU64>) {
          [services.web]\nblue = [\"{blue}\"]\ngreen = [\"{green}\"]\n\
          timeouts.hold = \"20s\"\nprobe = {{ path = \"/\", interval = \"100ms\" }}\n"
     ));
-    wait("both colors are up", || {
+    eventually("both colors are up", || {
         let status = edge.cutover(&["status", "--json"]);
         String::from_utf8_lossy(&status.stdout).matches("\"up\":true").count() == 2
     });
@@ -187,52 +187,11 @@ fn kill(edge: &Edge, role: &str) -> i32 {
     pid
 }
 
-/// Clients that ask again and again, each time on a new connection or on one that is kept.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answers: Arc<AtomicU64>,
-    clients: Vec<thread::JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    fn start(http: SocketAddr) -> Self {
-        let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let client = |keep: bool| {
-            let (stop, answers) = (Arc::clone(&stop), Arc::clone(&answers));
-            thread::spawn(move || {
-                let mut failures = Vec::new();
-                let mut kept = None;
-                while !stop.load(Ordering::Relaxed) {
-                    let mut stream = match kept.take() {
-                        Some(stream) => stream,
-                        None => TcpStream::connect(http).unwrap(),
-                    };
-                    match exchange(&mut stream, "/") {
-                        Ok(_) => drop(answers.fetch_add(1, Ordering::Relaxed)),
-                        Err(error) => failures.push(error.to_string()),
-                    }
-                    kept = keep.then_some(stream);
-                }
-                failures
-            })
-        };
-        let clients = [true, true, false].map(client).into();
-        let load = Self { stop, answers, clients };
-        load.passes(10);
-        load
-    }
-
-    /// Waits for this many more answers.
-    fn passes(&self, more: u64) {
-        let goal = self.answers.load(Ordering::Relaxed) + more;
-        wait("the load goes on", || self.answers.load(Ordering::Relaxed) >= goal);
-    }
-
-    fn stop(self) -> (u64, Vec<String>) {
-        self.stop.store(true, Ordering::Relaxed);
-        let failures = self.clients.into_iter().flat_map(|client| client.join().unwrap());
-        (self.answers.load(Ordering::Relaxed), failures.collect())
-    }
+/// Three clients; every second request of each is on a connection that was kept.
+fn load(http: SocketAddr) -> Load {
+    let load = Load::on(http, "edge.test").count(3).per_connection(2).pace(Duration::ZERO).start();
+    load.passes(10);
+    load
 }
 
 fn body(http: SocketAddr, path: &str) -> io::Result<String> {

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct AppArguments {
 pub enum Fault {
     /// Ready, but everything else is answered with 500.
     Errors,
+    /// Every other answer is a 500; `/health` is not.
+    HalfErrors,
     /// Ends at once with an error.
     Exit,
     /// Ready, and ends with an error three seconds later.
@@ -59,6 +62,8 @@ pub enum Fault {
     Leak,
     /// `/health` is 503 for ever.
     NeverReady,
+    /// Does not end when it is told to.
+    NeverEnds,
     /// Listens only after five seconds.
     SlowStart,
     /// Listens on the next port.
@@ -87,8 +92,7 @@ pub(super) async fn run(arguments: AppArguments) -> anyhow::Result<ExitCode> {
         Some(Fault::Exit) => anyhow::bail!("this release ends at once, as it was told to"),
         Some(Fault::SlowStart) => tokio::time::sleep(Duration::from_secs(5)).await,
         Some(Fault::WrongPort) => address.set_port(address.port().wrapping_add(1)),
-        Some(Fault::Errors | Fault::ExitLater | Fault::Hang | Fault::Leak | Fault::NeverReady)
-        | None => {}
+        _ => {}
     }
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("binding {address}"))?;
@@ -96,6 +100,9 @@ pub(super) async fn run(arguments: AppArguments) -> anyhow::Result<ExitCode> {
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
 
     let told_to_end = async {
+        if arguments.fault == Some(Fault::NeverEnds) {
+            return std::future::pending().await;
+        }
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -122,7 +129,9 @@ pub(super) async fn serve(
     fault: Option<Fault>,
     told_to_end: impl Future<Output = ()>,
 ) {
-    let app = Arc::new(App { color, fault, posts: Mutex::default() });
+    let app =
+        App { color, fault, names: names(), answers: AtomicU64::new(0), posts: Mutex::default() };
+    let app = Arc::new(app);
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(told_to_end);
@@ -176,6 +185,10 @@ async fn converse(app: Arc<App>, stream: TcpStream, mut stopped: watch::Receiver
 struct App {
     color: Color,
     fault: Option<Fault>,
+    /// What tells this container from others, for every answer.
+    names: Vec<(&'static str, HeaderValue)>,
+    /// How many it has given, of which every other may be an error.
+    answers: AtomicU64,
     /// Numbers of POSTs, in order of arrival. Never held across an await.
     posts: Mutex<Vec<u64>>,
 }
@@ -189,6 +202,9 @@ impl App {
         let mut response = self.route(request, number.as_ref()).await;
         let fields = response.headers_mut();
         fields.insert(COLOR_FIELD, HeaderValue::from_static(self.color.as_str()));
+        for (name, value) in &self.names {
+            fields.insert(*name, value.clone());
+        }
         if let Some(number) = number {
             fields.insert(NUMBER_FIELD, number);
         }
@@ -205,6 +221,9 @@ impl App {
                 text(StatusCode::SERVICE_UNAVAILABLE, "not ready, as it was told to be\n")
             }
             ("/health", _) => text(StatusCode::OK, "ready\n"),
+            (_, Some(Fault::HalfErrors)) if self.fails_now() => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, "failed, as it was told to\n")
+            }
             (_, Some(Fault::Errors)) => {
                 text(StatusCode::INTERNAL_SERVER_ERROR, "failed, as it was told to\n")
             }
@@ -234,6 +253,10 @@ impl App {
         }
     }
 
+    fn fails_now(&self) -> bool {
+        self.answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)
+    }
+
     /// Answers with the length and the CRC-32 of what came.
     async fn upload(
         &self,
@@ -260,6 +283,14 @@ impl App {
         }
         text(StatusCode::OK, &format!("{bytes} {:08x}\n", crc.finalize()))
     }
+}
+
+/// Of the container that it runs in, and of the release that it is.
+fn names() -> Vec<(&'static str, HeaderValue)> {
+    let fields =
+        [("x-demo-host", "HOSTNAME"), ("x-demo-name", "DEMO_NAME"), ("x-demo-release", "RELEASE")];
+    let value = |variable| HeaderValue::from_str(&std::env::var(variable).ok()?).ok();
+    fields.into_iter().filter_map(|(name, variable)| Some((name, value(variable)?))).collect()
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {

@@ -1,42 +1,44 @@
-//! A whole Cutover as a user runs it, in front of one upstream, and a plain client.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test harness")]
+//! A whole Cutover without Docker as a user runs it, in front of one upstream, and a plain client.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
-/// Long enough for a loaded machine; every wait ends as soon as it may.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{PATIENCE, binary, eventually};
 
-pub(crate) struct Edge {
-    pub(crate) directory: tempfile::TempDir,
-    pub(crate) supervisor: Child,
-    pub(crate) http: SocketAddr,
-    pub(crate) admin: SocketAddr,
+/// A running Cutover without Docker.
+#[derive(Debug)]
+pub struct StaticEdge {
+    /// Everything of it lies here.
+    pub directory: tempfile::TempDir,
+    /// The first process.
+    pub supervisor: Child,
+    /// Where it serves.
+    pub http: SocketAddr,
+    /// Where its metrics are.
+    pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
 }
 
-impl Edge {
+impl StaticEdge {
     /// `{root}` in `config` is a directory of its own; what listens where is added.
-    pub(crate) fn start(config: &str) -> Self {
+    pub fn start(config: &str) -> Self {
         Self::start_as(config, "exec \"$@\"")
     }
 
     /// As `start`, by a shell script that ends with `"$@"`.
-    pub(crate) fn start_as(config: &str, script: &str) -> Self {
+    pub fn start_as(config: &str, script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         Self::start_in(directory, config, script)
     }
 
-    pub(crate) fn start_in(directory: tempfile::TempDir, config: &str, script: &str) -> Self {
+    /// As `start_as`, in a directory that is there.
+    pub fn start_in(directory: tempfile::TempDir, config: &str, script: &str) -> Self {
         // Free a moment ago; the supervisor says if it is not any more.
         let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let root = directory.path().display().to_string();
@@ -48,7 +50,9 @@ impl Edge {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, config).unwrap();
         let mut supervisor = Command::new("/bin/sh")
-            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_cutover"), "run", "--config"])
+            .args(["-c", script, "sh"])
+            .arg(binary())
+            .args(["run", "--config"])
             .arg(&path)
             .env("A_SECRET", "of the controller")
             .stdin(Stdio::null())
@@ -65,7 +69,7 @@ impl Edge {
             }
         });
         let mut edge = Self { directory, supervisor, http: admin, admin, log };
-        wait("it listens", || match edge.line("listening address=") {
+        eventually("it listens", || match edge.line("listening address=") {
             Some(line) => {
                 let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap();
                 edge.http = address.parse().unwrap();
@@ -73,38 +77,43 @@ impl Edge {
             }
             None => false,
         });
-        wait("a table is live", || get(edge.http, "/").is_ok());
+        eventually("a table is live", || get(edge.http, "/").is_ok());
         edge
     }
 
-    pub(crate) fn config_path(&self) -> PathBuf {
+    /// Its file.
+    pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("conf/cutover.toml")
     }
 
     /// Its directory, as `{root}` in a config.
-    pub(crate) fn root(&self) -> String {
+    pub fn root(&self) -> String {
         self.directory.path().display().to_string()
     }
 
-    pub(crate) fn socket(&self) -> PathBuf {
+    /// Its control socket.
+    pub fn socket(&self) -> PathBuf {
         self.directory.path().join("run/control.sock")
     }
 
-    pub(crate) fn log(&self) -> Vec<String> {
+    /// The lines of its log.
+    pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    pub(crate) fn line(&self, part: &str) -> Option<String> {
+    /// The first line of its log with this in it.
+    pub fn line(&self, part: &str) -> Option<String> {
         self.log().into_iter().find(|line| line.contains(part))
     }
 
-    pub(crate) fn cutover(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cutover"));
+    /// Runs a verb of the command line to its end.
+    pub fn cutover(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
         command.arg("--socket").arg(self.socket()).args(arguments).output().unwrap()
     }
 
     /// Of the control socket.
-    pub(crate) fn ask(&self, request: &str) -> io::Result<String> {
+    pub fn ask(&self, request: &str) -> io::Result<String> {
         let mut stream = UnixStream::connect(self.socket())?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let head = format!("{request} HTTP/1.1\r\nhost: c\r\nconnection: close\r\n\r\n");
@@ -114,19 +123,20 @@ impl Edge {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    pub(crate) fn answers(&self) -> bool {
+    /// Whether its control socket answers.
+    pub fn answers(&self) -> bool {
         self.ask("GET /v1/status").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
     }
 
     /// The value of a metric, by its line's beginning.
-    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+    pub fn metric(&self, name: &str) -> Option<f64> {
         let answer = self.ask("GET /metrics").ok()?;
         let line = answer.lines().find(|line| line.starts_with(name))?;
         line.rsplit(' ').next()?.parse().ok()
     }
 
     /// The process of a role, if it lives.
-    pub(crate) fn child(&self, role: &str) -> Option<i32> {
+    pub fn child(&self, role: &str) -> Option<i32> {
         let pid = self.supervisor.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| {
@@ -135,14 +145,16 @@ impl Edge {
         })
     }
 
-    pub(crate) fn signal(&self, name: &str) {
+    /// Sends the first process a signal, as `-TERM`.
+    pub fn signal(&self, name: &str) {
         let pid = self.supervisor.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    pub(crate) fn exit(&mut self) -> Option<i32> {
+    /// Waits for the end of the first process; its exit code.
+    pub fn exit(&mut self) -> Option<i32> {
         let mut status = None;
-        wait("the supervisor ends", || {
+        eventually("the supervisor ends", || {
             status = self.supervisor.try_wait().unwrap();
             status.is_some()
         });
@@ -150,15 +162,15 @@ impl Edge {
     }
 
     /// What every test ends with: nobody has panicked, and the edge still serves.
-    pub(crate) fn is_well(&self) {
-        wait("it serves", || get(self.http, "/").is_ok());
-        wait("its control socket answers", || self.answers());
+    pub fn is_well(&self) {
+        eventually("it serves", || get(self.http, "/").is_ok());
+        eventually("its control socket answers", || self.answers());
         assert_eq!(self.line("panicked at"), None);
         assert_eq!(self.metric("cutover_panics_total"), Some(0.0));
     }
 }
 
-impl Drop for Edge {
+impl Drop for StaticEdge {
     fn drop(&mut self) {
         // Its children die with it.
         self.supervisor.kill().ok();
@@ -169,40 +181,8 @@ impl Drop for Edge {
     }
 }
 
-/// The wall clock of a Cutover that was started by [`WallClock::script`]; no other clock moves.
-pub(crate) struct WallClock {
-    file: fs::File,
-    directory: tempfile::TempDir,
-}
-
-impl WallClock {
-    /// Builds what is preloaded, with the C compiler that links Rust programs too.
-    pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/edge/wall_clock.c");
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-o"]).arg(directory.path().join("wall_clock.so")).arg(source);
-        assert!(cc.arg("-ldl").status().unwrap().success());
-        let file = fs::File::create(directory.path().join("shift")).unwrap();
-        let clock = Self { file, directory };
-        clock.shift(0);
-        clock
-    }
-
-    /// For [`Edge::start_as`].
-    pub(crate) fn script(&self) -> String {
-        let root = self.directory.path().display();
-        format!("LD_PRELOAD={root}/wall_clock.so WALL_CLOCK={root}/shift exec \"$@\"")
-    }
-
-    /// Moves it to so many seconds from the true time.
-    pub(crate) fn shift(&self, seconds: i64) {
-        self.file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
-    }
-}
-
 /// Answers each request with what `reply` makes of its head.
-pub(crate) fn upstream(reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
+pub fn upstream(reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let reply = Arc::new(reply);
@@ -223,12 +203,13 @@ pub(crate) fn upstream(reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) 
     address
 }
 
-pub(crate) fn ok(body: &str) -> Vec<u8> {
+/// A 200 with this body.
+pub fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// The head of a message; an error at the end of the connection.
-pub(crate) fn head(reader: &mut impl BufRead) -> io::Result<String> {
+pub fn head(reader: &mut impl BufRead) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if reader.read_until(b'\n', &mut head)? == 0 {
@@ -238,7 +219,8 @@ pub(crate) fn head(reader: &mut impl BufRead) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+/// A connection with a deadline for each step.
+pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -246,7 +228,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Everything that comes until the connection is closed.
-pub(crate) fn rest(mut stream: &TcpStream) -> String {
+pub fn rest(mut stream: &TcpStream) -> String {
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "not closed in time");
@@ -255,7 +237,7 @@ pub(crate) fn rest(mut stream: &TcpStream) -> String {
 }
 
 /// Sends bytes as they are; the whole answer.
-pub(crate) fn talk(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+pub fn talk(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     let mut stream = connect(address);
     // Refused before it was all read: the answer counts.
     stream.write_all(bytes.as_ref()).ok();
@@ -263,7 +245,7 @@ pub(crate) fn talk(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// One request of a connection of its own; its whole answer, if that is a 200.
-pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String, String> {
+pub fn get(address: SocketAddr, path: &str) -> Result<String, String> {
     let head = format!("GET {path} HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n\r\n");
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -274,16 +256,8 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String, String> {
     if answer.starts_with("HTTP/1.1 200 ") { Ok(answer) } else { Err(answer) }
 }
 
-pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < end, "not in time: {what}");
-        thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
 /// CPU time that a process has used, in clock ticks.
-pub(crate) fn cpu_ticks(pid: i32) -> u64 {
+pub fn cpu_ticks(pid: i32) -> u64 {
     let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
