@@ -269,11 +269,9 @@ impl Scout {
         for (service, roster) in rosters {
             // A rollout may have noted a container of its own meanwhile: that stays.
             let gone = &self.gone;
-            let note = |state: &mut crate::state::journal::ServiceState| {
-                state.roster.project = roster.project;
-                state.roster.releases = roster.releases;
-                state.roster.current = roster.current;
-                state.roster.forget(gone);
+            let note = |state: &mut crate::state::service::ServiceState| {
+                state.members.take_classified(roster);
+                state.members.forget_gone(gone);
             };
             let kept = self.controller.remember(&service, note).await;
             if let Err(error) = kept {
@@ -307,7 +305,7 @@ impl Scout {
             of: &|service: &ServiceName| {
                 let state = self.controller.service_state(service);
                 let active = state.weights.map(crate::state::weights::Weights::active);
-                (state.roster, active)
+                (state.members, active)
             },
         };
         classify::survey(&containers, &known)

@@ -1,6 +1,6 @@
 //! What can go wrong for whoever asks the controller for something.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use cutover_proxy::table::{Color, ServiceName};
 use http::StatusCode;
@@ -58,12 +58,12 @@ pub enum Error {
         holder: String,
     },
     /// The journal cannot be written, so a flip would be forgotten by a restart.
-    #[error("the journal in {} cannot be written: {source}", dir.display())]
+    #[error("the journal in {place} cannot be written: {source}")]
     StateUnwritable {
         /// The state directory.
-        dir: PathBuf,
+        place: String,
         /// What the disk said.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// The body is larger than the control API reads.
     #[error("the request body is larger than 1 MiB")]

@@ -156,11 +156,10 @@ impl Rollouts {
         }
         let state = self.tools.controller.service_state(service);
         let active = self.tools.controller.state(|state| state.weights(service)).active();
-        let current = active.colors().first().and_then(|color| state.roster.revisions.get(color));
-        let wanted = rollback
-            .revision
-            .or_else(|| history::before(&state.history, current.copied().unwrap_or(u64::MAX)));
-        let found = wanted.and_then(|revision| history::find(&state.history, revision));
+        let current = active.colors().first().and_then(|color| state.members.revision(*color));
+        let wanted =
+            rollback.revision.or_else(|| state.history().before(current.unwrap_or(u64::MAX)));
+        let found = wanted.and_then(|revision| state.history().release(revision).cloned());
         let release = found.ok_or_else(|| match rollback.revision {
             Some(revision) => Error::NotFound(format!("{service} has no revision {revision}")),
             None => Error::NotFound(format!("{service} has no release to go back to")),
@@ -201,7 +200,7 @@ impl Rollouts {
     /// [`Error::UnknownService`].
     pub(crate) fn history(&self, service: &ServiceName) -> Result<Vec<Value>, Error> {
         self.tools.known(service)?;
-        Ok(history::shown(&self.tools.controller.service_state(service).history))
+        Ok(self.tools.controller.service_state(service).history().shown())
     }
 
     async fn begin(

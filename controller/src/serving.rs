@@ -7,6 +7,7 @@ pub(crate) mod counters;
 mod drain;
 pub(crate) mod edge;
 pub mod flip;
+mod journaling;
 pub mod lock;
 pub(crate) mod probe;
 mod probing;

@@ -5,13 +5,17 @@
 
 pub(crate) mod events;
 pub mod health;
+pub mod history;
 pub(crate) mod holder;
 pub mod journal;
 mod live;
-pub mod roster;
+pub mod membership;
+pub mod service;
 pub mod status;
+pub mod store;
 mod up;
 pub mod weights;
+pub(crate) mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +27,7 @@ pub use self::live::{DrainEnd, Retired};
 use crate::config::{Config, ServiceConfig};
 use crate::state::health::Health;
 use crate::state::holder::Holder;
+use crate::state::journal::Journal;
 use crate::state::status::{ConfigStatus, LeftOut};
 use crate::state::weights::Weights;
 
@@ -79,9 +84,11 @@ pub struct State {
     /// How each endpoint is.
     pub health: BTreeMap<EndpointKey, Health>,
     /// What is written to the journal: shares, pauses, rollouts, history.
-    pub journal: journal::State,
+    pub journal: Journal,
     /// Why the journal could not be written the last time.
     pub journal_error: Option<String>,
+    /// What was found of the journal at the start, and people should know: what was set aside.
+    pub journal_notes: Vec<String>,
     /// Why Docker does not answer.
     pub docker_error: Option<String>,
     /// The table that is live, without its generation.
@@ -135,7 +142,7 @@ pub struct Endpoint {
 impl State {
     /// A state that has just been read from config and journal.
     #[must_use]
-    pub fn new(config: Config, config_status: ConfigStatus, mut journal: journal::State) -> Self {
+    pub fn new(config: Config, config_status: ConfigStatus, mut journal: Journal) -> Self {
         journal.settle();
         // A share that no command of ours could have written is no decision.
         for service in journal.services.values_mut() {
@@ -149,6 +156,7 @@ impl State {
             health: BTreeMap::new(),
             journal,
             journal_error: None,
+            journal_notes: Vec::new(),
             docker_error: None,
             table: None,
             live: BTreeMap::new(),

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use cutover_controller::config::{Config, ServiceConfig, StaticEndpoint};
 use cutover_controller::serving::controller::Controller;
-use cutover_controller::state::journal::Journal;
 use cutover_controller::state::status::ConfigStatus;
+use cutover_controller::state::store::Disk;
 use cutover_controller::state::weights::Target;
 use cutover_controller::state::{ContainerEndpoint, Discovery};
 use cutover_proxy::table::{Color, Pause, ServiceName};
@@ -133,9 +133,9 @@ impl Drop for House {
 }
 
 fn start(dir: &Path, config: &Config) -> Controller {
-    let journal = Journal::new(dir.join("state"));
+    let store = Arc::new(Disk::new(dir.join("state")));
     let status = ConfigStatus { ok: true, ..ConfigStatus::default() };
-    Controller::start(config.clone(), status, journal, &dir.join("proxy.sock"))
+    Controller::start(config.clone(), status, store, &dir.join("proxy.sock"))
 }
 
 fn fixed(address: SocketAddr) -> StaticEndpoint {

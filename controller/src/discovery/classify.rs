@@ -9,7 +9,7 @@ use super::Home;
 use crate::config::labels::{INTERNAL_PREFIX, Labels};
 use crate::config::{Active, ServiceConfig};
 use crate::engine::{Container, State, WorkloadId};
-use crate::state::roster::Roster;
+use crate::state::membership::Membership;
 use crate::state::status::LeftOut;
 use crate::state::weights::Target;
 use crate::state::{ContainerEndpoint, Discovery};
@@ -25,7 +25,7 @@ pub(crate) struct Known<'k> {
     /// Containers that have been told to end.
     pub doomed: BTreeSet<&'k WorkloadId>,
     /// What the journal knows of a service: its containers, and what serves.
-    pub of: &'k (dyn Fn(&ServiceName) -> (Roster, Option<Target>) + Sync),
+    pub of: &'k (dyn Fn(&ServiceName) -> (Membership, Option<Target>) + Sync),
 }
 
 impl std::fmt::Debug for Known<'_> {
@@ -40,7 +40,7 @@ pub(crate) struct Survey {
     /// For the controller.
     pub discovery: Discovery,
     /// Rosters that have changed.
-    pub rosters: BTreeMap<ServiceName, Roster>,
+    pub rosters: BTreeMap<ServiceName, Membership>,
 }
 
 /// The label that says which rollout made a container.
@@ -107,7 +107,7 @@ impl Survey {
         containers: &mut Vec<(&Container, Labels)>,
         known: &Known<'_>,
     ) -> Option<String> {
-        let before = (known.of)(service).0.project;
+        let before = (known.of)(service).0.project().map(str::to_owned);
         let has = |project: &&str| {
             containers.iter().any(|(_, labels)| labels.project.as_deref() == Some(*project))
         };
@@ -184,13 +184,14 @@ impl Survey {
     ) {
         let base = known.services.get(service).cloned().unwrap_or_default();
         let (before, serves) = (known.of)(service);
-        let mut roster = Roster { project, ..before.clone() };
+        let mut roster = before.clone();
+        roster.set_project(project);
         let releases: Vec<_> = containers.iter().map(|(c, _)| release(c)).collect();
-        roster.prune(&releases.iter().map(String::as_str).collect());
+        roster.retain_releases(&releases.iter().map(String::as_str).collect());
         // Every release has its place before the first container asks for its color.
         for (container, labels) in containers {
             let made = container.labels.contains_key(&rollout_label());
-            let out = roster.displaced.contains(container.id.as_str());
+            let out = roster.is_aside(container.id.as_str());
             if labels.color.is_none() && !made && !out {
                 let active = active(serves, labels.over(&base).active);
                 roster.place(&release(container), active);
@@ -239,7 +240,7 @@ fn endpoint(
     labels: &Labels,
     settings: &ServiceConfig,
     known: &Known<'_>,
-    roster: &mut Roster,
+    roster: &mut Membership,
 ) -> Result<ContainerEndpoint, String> {
     let color = color(container, labels, roster)?;
     if known.doomed.contains(&container.id) {
@@ -262,18 +263,18 @@ fn endpoint(
     })
 }
 
-fn color(container: &Container, labels: &Labels, roster: &mut Roster) -> Result<Color, String> {
+fn color(container: &Container, labels: &Labels, roster: &mut Membership) -> Result<Color, String> {
     let id = container.id.as_str();
     let release = release(container);
     if container.labels.contains_key(&rollout_label()) {
-        let Some(color) = roster.ours.get(id).copied() else {
+        let Some(color) = roster.assigned(id) else {
             return Err("it is left over from a rollout".into());
         };
         // Whatever Compose makes of the same release belongs beside it.
-        roster.releases.entry(release).or_insert(color);
+        roster.note_release(&release, color);
         return Ok(color);
     }
-    if roster.displaced.contains(id) {
+    if roster.is_aside(id) {
         return Err("a rollout has replaced it".into());
     }
     if let Some(color) = labels.color {
@@ -281,8 +282,8 @@ fn color(container: &Container, labels: &Labels, roster: &mut Roster) -> Result<
     }
     // It was placed before; this only looks it up.
     let color = roster.place(&release, Color::Blue);
-    match roster.current.get(&color) {
-        Some(current) if *current != release && roster.releases.contains_key(current) => {
+    match roster.release_of(color) {
+        Some(current) if current != release && roster.placed(current).is_some() => {
             Err(format!("a newer release is {color} now"))
         }
         _ => Ok(color),

@@ -65,7 +65,7 @@ impl Rollouts {
             for endpoint in state.discovery.endpoints.iter().filter(|e| is_auto(state, &e.service))
             {
                 let kept = state.journal.services.get(&endpoint.service);
-                let noted = kept.is_some_and(|s| s.roster.served.contains(&endpoint.container));
+                let noted = kept.is_some_and(|s| s.members.has_served(&endpoint.container));
                 if !noted && state.weights(&endpoint.service).serves(endpoint.color) {
                     let ids = serving.entry(endpoint.service.clone()).or_default();
                     ids.insert(endpoint.container.clone());
@@ -75,7 +75,7 @@ impl Rollouts {
         });
         for (service, ids) in serving {
             let kept = self.tools.controller.remember(&service, |state| {
-                state.roster.served.extend(ids);
+                state.members.note_served(ids);
             });
             if let Err(error) = kept.await {
                 warn!(%service, %error, "who serves is not in the journal");
@@ -128,7 +128,7 @@ impl Rollouts {
         };
         self.tools.remember_found(&part).await;
         let tried = self.tools.controller.remember(&service, |state| {
-            state.roster.served.extend(part.new_ids());
+            state.members.note_served(part.new_ids());
         });
         tried.await?;
         info!(%service, %to, image = part.image, "a new release is ready by itself");
@@ -161,8 +161,10 @@ fn newcomers(state: &State) -> Vec<(Newcomer, Duration)> {
             .filter(|e| e.service == *service && e.color == to)
             .map(|e| e.container.clone())
             .collect();
-        let served = &state.journal.services.get(service)?.roster.served;
-        let new = !ids.is_empty() && ids.is_disjoint(served) && !state.locked.contains_key(service);
+        let members = &state.journal.services.get(service)?.members;
+        let new = !ids.is_empty()
+            && !ids.iter().any(|id| members.has_served(id))
+            && !state.locked.contains_key(service);
         let min_ready = state.service(service)?.rollout.min_ready;
         let newcomer = Newcomer { service: service.clone(), from, to, ids };
         (new && up).then_some((newcomer, min_ready))

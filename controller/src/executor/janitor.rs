@@ -1,10 +1,10 @@
 //! What nobody else puts away: leftovers of crashes, corpses of failed candidates, and containers
 //! that a reboot has started though they had been stopped.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
+use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -74,9 +74,7 @@ impl Tools {
         };
         for container in &containers {
             let ours = service(container).as_ref() == Some(service_name);
-            if !ours
-                || !self.made(container)
-                || self.known_ids(service_name).contains(container.id.as_str())
+            if !ours || !self.made(container) || self.is_known(service_name, container.id.as_str())
             {
                 continue;
             }
@@ -96,7 +94,7 @@ impl Tools {
     /// color does not serve.
     fn is_idle(&self, container: &Container, service: &ServiceName) -> bool {
         let id = container.id.as_str();
-        if self.made(container) && !self.known_ids(service).contains(id) {
+        if self.made(container) && !self.is_known(service, id) {
             return true;
         }
         let state = self.controller.service_state(service);
@@ -105,7 +103,7 @@ impl Tools {
             let found = endpoints.find(|e| e.container == id);
             found.is_some_and(|e| state.weights(service).serves(e.color))
         });
-        state.roster.parked.contains(id) && !serves
+        state.members.is_parked(id) && !serves
     }
 
     /// Whether a rollout of ours has made it, and not that of another edge on this engine.
@@ -114,16 +112,20 @@ impl Tools {
         !edge.is_empty() && container.label(&edge_label()) == Some(&edge)
     }
 
-    /// IDs of containers that a roster or a rollout of the journal knows.
-    fn known_ids(&self, service: &ServiceName) -> BTreeSet<String> {
-        let state = self.controller.service_state(service);
-        let mut known: BTreeSet<String> = state.roster.ours.into_keys().collect();
-        known.extend(state.roster.displaced);
-        let record = state.rollout.and_then(|r| serde_json::from_value::<super::Record>(r).ok());
-        for part in record.into_iter().flat_map(|record| record.parts) {
-            known.extend(part.new_ids());
-        }
-        known
+    /// Whether the journal knows a container: as a member of the service or by a rollout.
+    fn is_known(&self, service: &ServiceName, id: &str) -> bool {
+        self.controller.state(|state| {
+            let service_state = state.journal.services.get(service);
+            let member = service_state.is_some_and(|state| state.members.knows(id));
+            let mut rollouts = state
+                .journal
+                .rollouts_of(service)
+                .filter_map(|(_, stored)| super::Record::deserialize(&stored.record).ok());
+            let made = |record: super::Record| {
+                record.parts.iter().any(|part| part.new_ids().iter().any(|new| new == id))
+            };
+            member || rollouts.any(made)
+        })
     }
 }
 

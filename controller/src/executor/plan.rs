@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::millis::millis;
 use crate::registry::Logins;
 use crate::serving::controller::Controller;
-use crate::state::roster::Roster;
+use crate::state::membership::Membership;
 use crate::state::weights::{Target, Weights};
 
 /// What would happen, for several services that flip together.
@@ -112,7 +112,7 @@ pub(crate) async fn draw(
 pub(crate) struct Site {
     pub(crate) service: ServiceName,
     pub(crate) config: ServiceConfig,
-    pub(crate) roster: Roster,
+    pub(crate) members: Membership,
     pub(crate) weights: Weights,
     /// All of the service, whatever their state.
     pub(crate) containers: Vec<Container>,
@@ -132,9 +132,9 @@ impl Site {
         all: &[Container],
     ) -> Result<Self, Error> {
         let config = controller.state(|state| state.service(service).cloned());
-        let roster = controller.service_state(service).roster;
+        let members = controller.service_state(service).members;
         let ours =
-            |labels: Labels| labels.service == *service && roster.takes(labels.project.as_deref());
+            |labels: Labels| labels.service == *service && members.takes(labels.project.as_deref());
         let all = all.iter().filter(|container| belongs(container).is_some_and(ours));
         let containers: Vec<_> = all.cloned().collect();
         let config = match config {
@@ -155,12 +155,20 @@ impl Site {
         for container in &containers {
             let own = belongs(container).and_then(|labels| labels.color);
             labelled |= own.is_some();
-            if let Some(color) = color(container, own, &roster) {
+            if let Some(color) = color(container, own, &members) {
                 colors.entry(color).or_default().push(container.clone());
             }
         }
         let weights = controller.state(|state| state.weights(service));
-        Ok(Self { service: service.clone(), config, roster, weights, containers, colors, labelled })
+        Ok(Self {
+            service: service.clone(),
+            config,
+            members,
+            weights,
+            containers,
+            colors,
+            labelled,
+        })
     }
 
     /// The containers of a color, oldest first.
@@ -213,7 +221,7 @@ impl Site {
             return Err(Error::BadRequest(message));
         };
         let compose = first.labels.contains_key(COMPOSE_PROJECT);
-        let revision = self.roster.last_revision.max(1) + 1;
+        let revision = self.members.last_revision().max(1) + 1;
         let today = image_of(first);
         let image = match (&deploy.image, &deploy.tag) {
             (Some(image), _) => image.clone(),
@@ -269,15 +277,15 @@ fn belongs(container: &Container) -> Option<Labels> {
     Labels::parse(labels).ok().flatten()
 }
 
-fn color(container: &Container, own: Option<Color>, roster: &Roster) -> Option<Color> {
+fn color(container: &Container, own: Option<Color>, members: &Membership) -> Option<Color> {
     let id = container.id.as_str();
-    if roster.displaced.contains(id) {
+    if members.is_aside(id) {
         return None;
     }
     if container.labels.contains_key(&classify::rollout_label()) {
-        return roster.ours.get(id).copied();
+        return members.assigned(id);
     }
-    own.or_else(|| roster.releases.get(&classify::release(container)).copied())
+    own.or_else(|| members.placed(&classify::release(container)))
 }
 
 /// The reference that a container was made from: what we were asked for, where we made it.

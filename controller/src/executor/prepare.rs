@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use cutover_proxy::table::{Color, ServiceName};
+use serde::Deserialize;
 use serde_json::json;
 use tracing::warn;
 
@@ -54,11 +55,15 @@ impl Tools {
     /// The rollout that keeps the other color of a service warm, if that is where a rollback goes.
     pub(super) fn warm(&self, service: &ServiceName, wanted: Option<u64>) -> Option<Record> {
         let state = self.controller.service_state(service);
-        let record: Record = serde_json::from_value(state.rollout?).ok()?;
+        let record = self.controller.state(|state| {
+            let stored = state.journal.rollouts_of(service).map(|(_, stored)| &stored.record);
+            let records = stored.filter_map(|record| Record::deserialize(record).ok());
+            records.max_by_key(|record| record.at.clone())
+        })?;
         let part = record.parts.iter().find(|part| part.service == *service)?;
         let serves = self.controller.state(|state| state.weights(service)).active();
-        let revision = state.roster.revisions.get(&part.from);
-        let meant = wanted.is_none_or(|wanted| revision == Some(&wanted));
+        let revision = state.members.revision(part.from);
+        let meant = wanted.is_none_or(|wanted| revision == Some(wanted));
         let warm = record.phase == Phase::KeepWarm
             && record.parts.len() == 1
             && serves == Target::from(part.to)
@@ -110,7 +115,7 @@ impl Tools {
     /// Before the first rollout of a service: what was found serving is its first revision.
     pub(super) async fn remember_found(&self, part: &Part) {
         let state = self.controller.service_state(&part.service);
-        if !state.history.is_empty() {
+        if !state.history().is_empty() {
             return;
         }
         let mut release = self.release_of(&part.old).await;
@@ -130,9 +135,8 @@ impl Tools {
             ..Report::of(part, "done")
         };
         let kept = self.controller.remember(&part.service, |state| {
-            state.roster.revisions.insert(part.from, 1);
-            state.roster.last_revision = state.roster.last_revision.max(1);
-            history::add(&mut state.history, &report, &release);
+            state.members.set_revision(part.from, Some(1));
+            state.record(history::entry(&report, &release));
         });
         if let Err(error) = kept.await {
             warn!(%error, "the first revision is not in the history");
@@ -140,9 +144,9 @@ impl Tools {
     }
 }
 
-fn back(part: &Part, state: &crate::state::journal::ServiceState) -> Part {
-    let revision = state.roster.revisions.get(&part.from).copied().unwrap_or(0);
-    let release = history::find(&state.history, revision).unwrap_or_default();
+fn back(part: &Part, state: &crate::state::service::ServiceState) -> Part {
+    let revision = state.members.revision(part.from).unwrap_or(0);
+    let release = state.history().release(revision).cloned().unwrap_or_default();
     let (from, to): (Color, Color) = (part.to, part.from);
     let replicas = part.old.iter().enumerate().map(|(n, id)| Replica {
         template: id.clone(),
@@ -153,7 +157,7 @@ fn back(part: &Part, state: &crate::state::journal::ServiceState) -> Part {
         spec: release.specs.get(n).or_else(|| release.specs.last()).cloned(),
     });
     Part {
-        revision: state.roster.last_revision + 1,
+        revision: state.members.last_revision() + 1,
         from,
         to,
         image: release.image,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use tracing::{info, warn};
 
 use super::Rollouts;
@@ -23,22 +24,16 @@ impl Rollouts {
 
     /// What the journal holds of rollouts that have not ended, by their IDs.
     pub(super) fn journaled(&self) -> BTreeMap<String, Record> {
-        let mut records: BTreeMap<String, Record> = BTreeMap::new();
-        let states = self.tools.controller.state(|state| state.journal.services.clone());
-        for (service, state) in states {
-            let Some(rollout) = state.rollout else { continue };
-            match serde_json::from_value::<Record>(rollout) {
-                Ok(record) => {
-                    let known = records.entry(record.id.clone()).or_insert_with(|| record.clone());
-                    // Each service has a copy; a crash may lie between two of them.
-                    if record.clock > known.clock {
-                        *known = record;
-                    }
+        self.tools.controller.state(|state| {
+            let mut records = BTreeMap::new();
+            for (id, stored) in state.journal.rollouts() {
+                match Record::deserialize(&stored.record) {
+                    Ok(record) => drop(records.insert(id.clone(), record)),
+                    Err(error) => warn!(%id, %error, "a rollout of the journal is not understood"),
                 }
-                Err(error) => warn!(%service, %error, "a rollout of the journal is not understood"),
             }
-        }
-        records
+            records
+        })
     }
 
     /// Finishes or undoes a rollout that ended in the middle; after a panic, so many times more.

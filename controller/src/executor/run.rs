@@ -27,6 +27,7 @@ use crate::registry::Logins;
 use crate::serving::lock::RolloutLock;
 use crate::state::DrainEnd;
 use crate::state::holder::Holder;
+use crate::state::journal::StoredRollout;
 
 /// One rollout that is under way.
 pub(super) struct Shell {
@@ -319,19 +320,15 @@ impl Shell {
             },
             _ => serde_json::to_value(&record).ok(),
         };
-        let mut outcome = Ok(());
-        for service in self.services() {
-            let id = &self.record.id;
-            let kept = self.tools.controller.remember(&service, |state| {
-                // A rollback has taken the place of the rollout whose warm color it uses.
-                let other = state.rollout.as_ref().and_then(|r| r.get("id")?.as_str());
-                if written.is_some() || other.is_none_or(|other| other == id) {
-                    state.rollout.clone_from(&written);
-                }
-            });
-            outcome = outcome.and(kept.await);
-        }
-        outcome
+        let (id, services) = (self.record.id.clone(), self.services());
+        let written = written.map(|record| StoredRollout { services, record });
+        let controller = &self.tools.controller;
+        controller.remember_all(|journal| match written {
+            // A rollback takes the place of the rollout whose warm color it uses.
+            Some(rollout) => journal.replace_rollouts(id, rollout),
+            None => journal.end_rollout(&id),
+        });
+        controller.save().await
     }
 
     fn note_probes(&mut self) {

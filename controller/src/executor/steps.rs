@@ -1,6 +1,6 @@
 //! Carrying out what the state machine asks for, one function per action. Each can be done twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
@@ -20,7 +20,7 @@ use crate::engine::drained::Drained;
 use crate::engine::{EngineError, Image, PullPolicy, PullProgress, Spec, WorkloadId};
 use crate::error::Error;
 use crate::registry::{self, Login, Logins};
-use crate::state::journal::ServiceState;
+use crate::state::service::ServiceState;
 use crate::state::weights::Weights;
 
 /// Why a step failed, for people.
@@ -193,19 +193,10 @@ impl Tools {
             return Ok(());
         }
         let enroll = |state: &mut ServiceState| {
-            for id in part.new_ids() {
-                if ours {
-                    state.roster.ours.insert(id, part.to);
-                } else {
-                    state.roster.ours.remove(&id);
-                }
-            }
-            for id in &part.displaced {
-                if ours {
-                    state.roster.displaced.insert(id.clone());
-                } else {
-                    state.roster.displaced.remove(id);
-                }
+            if ours {
+                state.members.enroll(&part.new_ids(), part.to, &part.displaced);
+            } else {
+                state.members.dismiss(&part.new_ids(), &part.displaced);
             }
         };
         if ours {
@@ -262,7 +253,7 @@ impl Tools {
         for id in ids {
             self.containers.stop(id, &Drained::new(rest)).await.map_err(text)?;
         }
-        self.note(service, |state| state.roster.parked.extend(ids.iter().cloned())).await;
+        self.note(service, |state| state.members.park(ids)).await;
         Ok(())
     }
 
@@ -276,12 +267,12 @@ impl Tools {
         gone.retain(|id| !part.new_ids().contains(id));
         // Compose would take a stopped container for one of its own, and an older one for the right
         // one: where it has a say, the history is what is retained.
-        let mut keep = BTreeSet::new();
+        let mut keep = Vec::new();
         if !part.labelled && part.both.is_none() && part.retain > 0 {
             for id in &part.old {
                 let found = self.containers.inspect(id).await.map_err(text)?;
                 if found.is_some_and(|c| !c.labels.contains_key(COMPOSE_PROJECT)) {
-                    keep.insert(id.clone());
+                    keep.push(id.clone());
                 }
             }
         }
@@ -301,7 +292,7 @@ impl Tools {
             self.settle_name(id).await?;
         }
         self.note(&part.service, |state| {
-            state.roster.displaced.extend(keep.iter().cloned());
+            state.members.displace(&keep);
         })
         .await;
         self.discovery.look().await.map_err(text)?;

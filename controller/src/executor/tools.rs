@@ -53,7 +53,7 @@ impl Tools {
     pub(super) async fn note(
         &self,
         service: &ServiceName,
-        change: impl FnOnce(&mut crate::state::journal::ServiceState),
+        change: impl FnOnce(&mut crate::state::service::ServiceState),
     ) {
         if let Err(error) = self.controller.remember(service, change).await {
             warn!(%service, %error, "done, and not yet in the journal");
@@ -103,25 +103,25 @@ impl Tools {
         }
     }
 
-    /// Writes a rollout's end into the history, the roster and the metrics.
+    /// Writes a rollout's end into the history, the journal and the metrics.
     pub(super) async fn conclude(&self, part: &Part, report: &Report, release: &Release) {
         self.controller.rollout_finished(&part.service, &report.result);
         let kept = self.controller.remember(&part.service, |state| {
-            state.roster.last_revision = state.roster.last_revision.max(part.revision);
+            state.members.give_out(part.revision);
             match report.result.as_str() {
                 "done" => {
-                    state.roster.revisions.insert(part.to, part.revision);
+                    state.members.set_revision(part.to, Some(part.revision));
                     if part.both.is_some() {
-                        state.roster.revisions.insert(part.from, part.revision);
+                        state.members.set_revision(part.from, Some(part.revision));
                     }
                 }
                 // Both are what they were.
                 "refused" | "rolled_back" if part.both.is_some() => {}
                 _ => {
-                    state.roster.revisions.remove(&part.to);
+                    state.members.set_revision(part.to, None);
                 }
             }
-            history::add(&mut state.history, report, release);
+            state.record(history::entry(report, release));
         });
         if let Err(error) = kept.await {
             warn!(%error, "the history does not know the last rollout");

@@ -16,7 +16,7 @@ use super::record::Kind;
 use super::report::Report;
 use super::request::Rollback;
 use super::run::{Handle, Standing};
-use super::{Lines, Rollouts, error_body, history};
+use super::{Lines, Rollouts, error_body};
 use crate::error::Error;
 use crate::millis::millis;
 use crate::panics::detached;
@@ -167,10 +167,10 @@ impl Rollouts {
         let reason = format!("rolled back by {}", asked.by.as_deref().unwrap_or(SOMEONE));
         self.end(handle.clone(), &service, &reason).await?;
         let state = self.tools.controller.service_state(&service);
-        let before = state.roster.revisions.get(&side.from).copied();
+        let before = state.members.revision(side.from);
         if asked.revision.is_none_or(|wanted| before == Some(wanted)) {
             let revision = before.unwrap_or_default();
-            let release = history::find(&state.history, revision).unwrap_or_default();
+            let release = state.history().release(revision).cloned().unwrap_or_default();
             let report = Report {
                 image: release.image,
                 digest: release.digest,

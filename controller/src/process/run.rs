@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
@@ -15,8 +16,8 @@ use crate::executor::{Rollouts, Tools};
 use crate::http::{admin, control, rollouts as routes, server};
 use crate::serving::configure::warnings;
 use crate::serving::controller::Controller;
-use crate::state::journal::Journal;
 use crate::state::status::ConfigStatus;
+use crate::state::store::Disk;
 
 /// What the role needs from whoever starts it.
 #[derive(Debug)]
@@ -64,9 +65,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         path,
         ..ConfigStatus::default()
     };
-    let journal = Journal::new(config.runtime.state_dir.clone());
+    let store = Arc::new(Disk::new(config.runtime.state_dir.clone()));
     let link = listen.control.with_file_name("proxy.sock");
-    let controller = Controller::start(config, status, journal, &link);
+    let controller = Controller::start(config, status, store, &link);
     let rollouts = docker.enable.then(|| {
         controller.await_containers();
         let containers = Containers::docker(&docker.socket);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cutover_proxy::table::{Generation, ServiceName, Snapshot};
+use cutover_proxy::table::{Generation, Snapshot};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
@@ -22,8 +22,9 @@ use crate::serving::edge::{AccessLogTarget, Applied, Edge, Link};
 use crate::serving::resolver::Resolver;
 use crate::serving::table;
 use crate::state::events::{EventKind, Events};
-use crate::state::journal::Journal;
 use crate::state::status::ConfigStatus;
+use crate::state::store::{Loaded, Store};
+use crate::state::writer::Writer;
 use crate::state::{Discovery, State};
 
 /// A handle to the controller; clones share it.
@@ -44,9 +45,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: Mutex<Tasks>,
     /// Held by whoever is about to change what is served, until it is live.
     pub(crate) turn: tokio::sync::Mutex<()>,
-    /// Held while the journal is written, so that an older state never replaces a newer one.
-    disk: tokio::sync::Mutex<()>,
-    journal: Journal,
+    /// Who writes the journal.
+    pub(crate) writer: Writer,
     /// The state has changed by itself: a table is due.
     pub(crate) stale: Notify,
     /// Whether the first look at the containers is over. Before that no table goes out by itself:
@@ -68,21 +68,23 @@ impl Controller {
     pub fn start(
         config: Config,
         config_status: ConfigStatus,
-        journal: Journal,
+        store: Arc<dyn Store>,
         edge_path: &Path,
     ) -> Self {
-        let state = journal.load().christened();
-        let edge = Edge::connect(edge_path.into(), state.generation);
+        let Loaded { journal, notes } = store.load();
+        let journal = journal.with_edge_name();
+        let edge = Edge::connect(edge_path.into(), journal.generation);
+        let mut state = State::new(config, config_status, journal);
+        state.journal_notes = notes;
         let controller = Self(Arc::new(Inner {
             edge,
             events: Events::default(),
             resolver: Resolver::system(),
-            state: Mutex::new(State::new(config, config_status, state)),
+            state: Mutex::new(state),
             tally: Mutex::default(),
             tasks: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            disk: tokio::sync::Mutex::default(),
-            journal,
+            writer: Writer::new(store),
             stale: Notify::new(),
             containers_known: watch::Sender::new(true),
             drains: Notify::new(),
@@ -90,6 +92,8 @@ impl Controller {
             retiring: AtomicBool::new(false),
         }));
         controller.sync_tasks();
+        controller.tell_journal_notes();
+        controller.keep("writing the journal", Self::keep_journal);
         controller.keep("publishing", Self::republish);
         controller.keep("watching drains", Self::watch_drains);
         controller.keep("watching the link", Self::watch_link);
@@ -226,29 +230,6 @@ impl Controller {
         self.tally(|tally| tally.rates.per_second.clone())
     }
 
-    /// What the journal holds of a service: shares, pause, rollout, history.
-    #[must_use]
-    pub fn service_state(&self, service: &ServiceName) -> crate::state::journal::ServiceState {
-        self.state(|state| state.journal.services.get(service).cloned().unwrap_or_default())
-    }
-
-    /// Changes what the journal holds of a service, and waits until it is on the disk.
-    ///
-    /// For rollouts and their history. Shares and pauses are changed by flips.
-    ///
-    /// # Errors
-    /// [`Error::StateUnwritable`]; the change holds in memory and goes out with the next write.
-    pub async fn remember(
-        &self,
-        service: &ServiceName,
-        change: impl FnOnce(&mut crate::state::journal::ServiceState),
-    ) -> Result<(), Error> {
-        self.change_quietly(|state| {
-            change(state.journal.services.entry(service.clone()).or_default())
-        });
-        self.save().await
-    }
-
     /// Looks at the state.
     pub(crate) fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -298,22 +279,8 @@ impl Controller {
         self.0.drains.notify_one();
         self.0.drain_ended.send_replace(());
         // A full disk must not stop what serves; flips have asked the disk before.
-        if let Err(error) = self.save().await {
-            warn!(%error, "serving goes on, a restart will not know the last table");
-        }
+        self.save_soon();
         Ok(applied)
-    }
-
-    /// Writes the journal.
-    pub(crate) async fn save(&self) -> Result<(), Error> {
-        let _disk = self.0.disk.lock().await;
-        let (this, state) = (self.clone(), self.state(|state| state.journal.clone()));
-        let saved = tokio::task::spawn_blocking(move || this.0.journal.keep(&state)).await;
-        let saved = saved.unwrap_or_else(|error| Err(Error::Failed(error.to_string())));
-        self.change_quietly(|state| {
-            state.journal_error = saved.as_ref().err().map(ToString::to_string);
-        });
-        saved
     }
 
     /// Publishes whenever the state has changed by itself, until the proxy has it.
@@ -350,12 +317,9 @@ impl Controller {
         }
     }
 
-    /// Looks at the counts now and then, for the rates; offers a disk again what it did not take.
+    /// Looks at the counts now and then, for the rates.
     async fn keep_counting(self) {
         loop {
-            if self.state(|state| state.journal_error.is_some()) {
-                self.save().await.ok();
-            }
             let snapshot = self.snapshot().await;
             self.tally(|tally| tally.rates.count(&snapshot, Instant::now()));
             sleep(RATES).await;

@@ -224,7 +224,11 @@ impl Controller {
             };
             let before = set(pause);
             match this.publish(None).await {
-                Ok(applied) => Ok(applied.generation),
+                Ok(applied) => {
+                    // A disk that does not take it says so in `status`, and is offered it again.
+                    this.save().await.ok();
+                    Ok(applied.generation)
+                }
                 Err(error) => {
                     set(before);
                     this.withdraw().await;

@@ -26,6 +26,7 @@ impl Controller {
             config: state.config_status.clone(),
             proxy,
             journal_error: state.journal_error.clone(),
+            journal_notes: state.journal_notes.clone(),
             docker_error: state.docker_error.clone(),
             services: state.services().map(|(name, _)| service(state, name)).collect(),
             left_out: state.discovery.left_out.clone(),
@@ -68,8 +69,12 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
         shadowed,
         colors: Color::ALL.into_iter().map(|c| (c, color(state, name, c))).collect(),
         draining: state.draining(name, Instant::now()),
-        rollout: state.journal.services.get(name).and_then(|s| rollout(name, s.rollout.as_ref()?)),
-        last_rollout: state.journal.services.get(name).and_then(|s| last(s.history.last()?)),
+        rollout: state.journal.rollouts_of(name).last().and_then(|(_, r)| rollout(name, &r.record)),
+        last_rollout: state
+            .journal
+            .services
+            .get(name)
+            .and_then(|s| last(s.history().last()?.report())),
     }
 }
 

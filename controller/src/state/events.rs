@@ -134,6 +134,11 @@ pub enum EventKind {
         /// How long the swap took.
         flip_us: u64,
     },
+    /// A journal that could not be read was set aside at the start.
+    JournalSetAside {
+        /// Which, why, and where it is kept.
+        message: String,
+    },
     /// The reader was too slow and has lost its place; the last line of its stream.
     Lagged {
         /// Events it has missed.

@@ -1,25 +1,26 @@
-//! What must survive a crash: which color serves, and what was about to change that.
+//! What must survive a crash: which color serves, which containers are of which color, what was
+//! about to change that, the rollouts under way, and the history.
 //!
-//! One small file, replaced whole: written beside, synced, renamed, the directory synced, and the
-//! generation before it kept. A file that does not match its checksum is as good as none.
+//! Plain data. [`codec`] makes bytes of it and reads them, [`crate::state::store`] keeps the bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+pub mod codec;
+mod hosts;
+mod migrate;
 
-use cutover_proxy::table::{Color, Generation, Pause, ServiceName};
+use std::collections::BTreeMap;
+use std::fs;
+
+use cutover_proxy::table::{Color, Generation, ServiceName};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
-use crate::error::Error;
-use crate::state::roster::Roster;
+pub use self::hosts::{HostOwner, Hosts};
+use crate::state::service::ServiceState;
 use crate::state::weights::Weights;
 
 /// Everything the journal holds.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
-pub struct State {
+pub struct Journal {
     /// Who we are among the edges of an engine: what we have made is marked with it.
     pub edge: String,
     /// The last table that is known to have been live.
@@ -29,30 +30,47 @@ pub struct State {
     /// Shares that were about to go live. Whether they did is unknown to a reader who finds this:
     /// the flip was decided and is finished at the next start.
     pub intent: Option<BTreeMap<ServiceName, Weights>>,
+    /// Which project has which host, with all its paths.
+    pub hosts: Hosts,
+    /// The rollouts under way, once each however many services they have.
+    rollouts: BTreeMap<RolloutId, StoredRollout>,
+    /// Colors that no longer serve and whose work was not finished.
+    drains: Vec<StoredDrain>,
 }
 
-/// What is remembered of one service.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default)]
-pub struct ServiceState {
-    /// The shares of the colors; `None` while nothing has decided them.
-    pub weights: Option<Weights>,
-    /// The colors that serve by force until their probes pass.
-    pub forced: BTreeSet<Color>,
-    /// Requests are held.
-    pub pause: Option<Pause>,
-    /// The rollout under way, in its own words.
-    pub rollout: Option<serde_json::Value>,
-    /// Which containers are of which color.
-    pub roster: Roster,
-    /// Reports of former rollouts, oldest first.
-    pub history: Vec<serde_json::Value>,
+/// Which rollout; never used twice.
+pub type RolloutId = String;
+
+/// A rollout under way.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StoredRollout {
+    /// The services that it changes.
+    pub services: Vec<ServiceName>,
+    /// Where it stands, in the executor's own words.
+    pub record: serde_json::Value,
 }
 
-impl State {
+/// A drain under way: enough to go on with the time that is left after a crash.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct StoredDrain {
+    /// The service.
+    pub service: ServiceName,
+    /// The color that has stopped serving.
+    pub color: Color,
+    /// The first table without it. With service and color it names the drain.
+    pub generation: Generation,
+    /// When it stopped serving, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// How long its requests may go on, in milliseconds.
+    pub timeout_ms: u64,
+    /// How long its streams may go on, in milliseconds.
+    pub streams_ms: u64,
+}
+
+impl Journal {
     /// Gives the edge a name that no other has, unless it has one.
     #[must_use]
-    pub fn christened(mut self) -> Self {
+    pub fn with_edge_name(mut self) -> Self {
         if self.edge.is_empty() {
             let random = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
             random.trim().clone_into(&mut self.edge);
@@ -85,147 +103,74 @@ impl State {
     /// Carries a pending intent out, as a start after a crash does.
     pub fn settle(&mut self) {
         for (service, weights) in self.intent.take().into_iter().flatten() {
-            self.services.entry(service).or_default().weights = Some(weights);
+            self.service_mut(&service).weights = Some(weights);
         }
     }
-}
 
-/// A file's content. What is no file, a pipe say, might keep the reader waiting for ever.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file"));
-    }
-    fs::read(path)
-}
-
-/// Where the state is kept.
-#[derive(Clone, Debug)]
-pub struct Journal {
-    dir: PathBuf,
-}
-
-impl Journal {
-    /// Names the directory; touches nothing.
-    #[must_use]
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    /// What is kept of a service; begins with nothing.
+    pub fn service_mut(&mut self, service: &ServiceName) -> &mut ServiceState {
+        self.services.entry(service.clone()).or_default()
     }
 
-    /// Reads the newest generation that is whole, or starts from nothing. It never fails: a torn,
-    /// foreign or newer file is a warning, for an edge that does not start helps nobody.
+    /// The rollouts under way.
+    pub fn rollouts(&self) -> impl Iterator<Item = (&RolloutId, &StoredRollout)> {
+        self.rollouts.iter()
+    }
+
+    /// The rollouts of a service that are under way.
+    pub fn rollouts_of(
+        &self,
+        service: &ServiceName,
+    ) -> impl Iterator<Item = (&RolloutId, &StoredRollout)> {
+        self.rollouts.iter().filter(move |(_, rollout)| rollout.services.contains(service))
+    }
+
+    /// Notes where a rollout stands.
+    pub fn put_rollout(&mut self, id: RolloutId, rollout: StoredRollout) {
+        self.rollouts.insert(id, rollout);
+    }
+
+    /// Notes where a rollout stands that has taken the place of all others of its services.
+    pub fn replace_rollouts(&mut self, id: RolloutId, rollout: StoredRollout) {
+        let replaced = |other: &StoredRollout| {
+            other.services.iter().all(|service| rollout.services.contains(service))
+        };
+        self.rollouts.retain(|_, other| !replaced(other));
+        self.put_rollout(id, rollout);
+    }
+
+    /// Forgets a rollout that has ended.
+    pub fn end_rollout(&mut self, id: &str) {
+        self.rollouts.remove(id);
+    }
+
+    /// The drains under way.
     #[must_use]
-    pub fn load(&self) -> State {
-        for path in [self.current(), self.previous()] {
-            match read(&path).map_err(Unreadable::Io).and_then(|bytes| decode(&bytes)) {
-                Ok(state) => return state,
-                Err(Unreadable::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => warn!(path = %path.display(), %error, "journal passed over"),
-            }
+    pub fn drains(&self) -> &[StoredDrain] {
+        &self.drains
+    }
+
+    /// Notes a drain that begins; one that is noted already keeps its clock.
+    pub fn begin_drain(&mut self, drain: StoredDrain) {
+        if !self.drains.iter().any(|other| other.is(&drain.service, drain.color, drain.generation))
+        {
+            self.drains.push(drain);
         }
-        State::default()
     }
 
-    /// Makes `state` what the next [`Journal::load`] returns, through a crash at any instant.
-    ///
-    /// Blocks on the disk.
-    ///
-    /// # Errors
-    /// When the disk does not take it. The generation before is then still readable.
-    pub fn save(&self, state: &State) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)?;
-        let temporary = self.dir.join("state.json.new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&encode(state)?)?;
-        file.sync_all()?;
-        // Between the two renames only the previous generation is there; the new one was not yet
-        // promised to anybody.
-        match fs::rename(self.current(), self.previous()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        fs::rename(&temporary, self.current())?;
-        File::open(&self.dir)?.sync_all()
+    /// Forgets a drain that has ended.
+    pub fn end_drain(&mut self, service: &ServiceName, color: Color, generation: Generation) {
+        self.drains.retain(|drain| !drain.is(service, color, generation));
     }
+}
 
-    /// Saves, and says where the disk did not take it.
-    ///
-    /// # Errors
-    /// [`Error::StateUnwritable`].
-    pub fn keep(&self, state: &State) -> Result<(), Error> {
-        let unwritable = |source| Error::StateUnwritable { dir: self.dir.clone(), source };
-        self.save(state).map_err(unwritable)
-    }
-
-    /// The directory.
+impl StoredDrain {
+    /// Whether this names it.
     #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    fn current(&self) -> PathBuf {
-        self.dir.join("state.json")
-    }
-
-    fn previous(&self) -> PathBuf {
-        self.dir.join("state.previous.json")
+    pub fn is(&self, service: &ServiceName, color: Color, generation: Generation) -> bool {
+        self.service == *service && self.color == color && self.generation == generation
     }
 }
-
-/// Writes a state as a header line with the checksum, and JSON.
-///
-/// # Errors
-/// When a value cannot be JSON, which no value of ours is.
-pub fn encode(state: &State) -> io::Result<Vec<u8>> {
-    let mut body = serde_json::to_vec_pretty(state)?;
-    body.push(b'\n');
-    let mut bytes = format!("{MAGIC}{VERSION} {:08x}\n", crc32fast::hash(&body)).into_bytes();
-    bytes.append(&mut body);
-    Ok(bytes)
-}
-
-/// Reads what [`encode`] wrote. Pure, and total: any bytes give a state or an error.
-///
-/// # Errors
-/// When the bytes are not a journal of this version, whole.
-pub fn decode(bytes: &[u8]) -> Result<State, Unreadable> {
-    let line = bytes.iter().position(|&b| b == b'\n').ok_or(Unreadable::Foreign)?;
-    let (header, body) = bytes.split_at_checked(line + 1).ok_or(Unreadable::Foreign)?;
-    let header = std::str::from_utf8(header).map_err(|_| Unreadable::Foreign)?;
-    let (version, sum) = header
-        .strip_prefix(MAGIC)
-        .and_then(|rest| rest.trim_end_matches('\n').split_once(' '))
-        .ok_or(Unreadable::Foreign)?;
-    if version != VERSION {
-        return Err(Unreadable::Version(version.chars().take(16).collect()));
-    }
-    if sum != format!("{:08x}", crc32fast::hash(body)) {
-        return Err(Unreadable::Torn);
-    }
-    serde_json::from_slice(body).map_err(Unreadable::Json)
-}
-
-/// Why a file is not used.
-#[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
-    /// It is not a journal.
-    #[error("not a journal of Cutover")]
-    Foreign,
-    /// It cannot be read.
-    #[error(transparent)]
-    Io(io::Error),
-    /// The checksum is right, the content is not.
-    #[error("content: {0}")]
-    Json(serde_json::Error),
-    /// The checksum does not match.
-    #[error("torn: the checksum does not match")]
-    Torn,
-    /// Written by another version.
-    #[error("written in format {0:?}, this version reads {VERSION:?}")]
-    Version(String),
-}
-
-const MAGIC: &str = "cutover-journal ";
-const VERSION: &str = "1";
 
 #[cfg(test)]
 mod tests;

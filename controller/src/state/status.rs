@@ -20,6 +20,9 @@ pub struct Status {
     pub proxy: ProxyStatus,
     /// Why the last attempt to write the journal failed; `null` is well.
     pub journal_error: Option<String>,
+    /// What was found of the journal at the start and could not be read: why, and where it is kept.
+    #[serde(default)]
+    pub journal_notes: Vec<String>,
     /// Why Docker does not answer; `null` is well. What was known of containers stays meanwhile.
     pub docker_error: Option<String>,
     /// By name.

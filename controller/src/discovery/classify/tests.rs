@@ -33,7 +33,7 @@ fn container(name: &str, age: u32, labels: &[(&str, &str)]) -> Container {
 struct Setting {
     home: Home,
     project: Option<&'static str>,
-    roster: Roster,
+    roster: Membership,
     serves: Option<Target>,
     doomed: Vec<WorkloadId>,
 }
@@ -43,7 +43,7 @@ impl Default for Setting {
         Self {
             home: Home::Host,
             project: None,
-            roster: Roster::default(),
+            roster: Membership::default(),
             serves: None,
             doomed: Vec::new(),
         }
@@ -168,15 +168,8 @@ fn what_is_doomed_displaced_or_left_over_serves_nothing() {
     let two = container("displaced", 8, &labels);
     let three = container("left", 7, &[labels[0], (&rollout, "3")]);
     let four = container("ours", 6, &[labels[0], (&rollout, "4")]);
-    let setting = Setting {
-        doomed: vec![one.id.clone()],
-        roster: Roster {
-            displaced: [two.id.0.clone()].into(),
-            ours: [(four.id.0.clone(), Color::Green)].into(),
-            ..Roster::default()
-        },
-        ..Setting::default()
-    };
+    let mut setting = Setting { doomed: vec![one.id.clone()], ..Setting::default() };
+    setting.roster.enroll(&[four.id.0.clone()], Color::Green, &[two.id.0.clone()]);
     let found = setting.survey(&[one, two, three, four]);
     assert_eq!(colors(&found), [("ours", Color::Green)]);
     assert_eq!(found.discovery.left_out.len(), 3);
@@ -185,12 +178,12 @@ fn what_is_doomed_displaced_or_left_over_serves_nothing() {
 #[test]
 fn a_container_that_a_rollout_has_just_made_is_not_forgotten_before_it_is_seen() {
     let mut setting = Setting::default();
-    setting.roster.ours.insert("just-made".to_owned(), Color::Green);
+    setting.roster.enroll(&["just-made".to_owned()], Color::Green, &[]);
     let found = setting.survey(&[container("one", 9, &[("cutover.service", "web")])]);
     let mut roster = found.rosters.into_values().next().unwrap();
-    assert!(roster.ours.contains_key("just-made"));
-    roster.forget(&["just-made".to_owned()].into());
-    assert!(roster.ours.is_empty());
+    assert!(roster.knows("just-made"));
+    roster.forget_gone(&["just-made".to_owned()].into());
+    assert!(!roster.knows("just-made"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use cutover_proxy::table::Snapshot;
 
 use super::*;
 use crate::config::{Config, ServiceConfig};
-use crate::state::journal;
+use crate::state::journal::Journal;
 use crate::state::status::ConfigStatus;
 
 fn text(families: Families) -> String {
@@ -24,7 +24,7 @@ fn counted() -> State {
         services: [("web".parse().unwrap(), ServiceConfig::default())].into(),
         ..Config::default()
     };
-    let mut state = State::new(config, ConfigStatus::default(), journal::State::default());
+    let mut state = State::new(config, ConfigStatus::default(), Journal::default());
     state.snapshot = Snapshot {
         services: vec![ServiceStats {
             name: "web".into(),

@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 
 use cutover_proxy::link::{FromProxy, ToProxy};
-use cutover_proxy::table::{Color, Pause, PoolStats, TableSpec};
+use cutover_proxy::table::{Color, Pause, PoolStats, ServiceName, TableSpec};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 use crate::config::{ProbeKind, ServiceConfig, StaticEndpoint};
 use crate::state::holder::Holder;
+use crate::state::store::Disk;
 use crate::state::weights::{Target, Weights};
 
 /// What the proxy at the other end of the link has seen, and what it is to say.
@@ -168,10 +169,10 @@ impl House {
     }
 
     fn start(dir: &tempfile::TempDir, config: &Config) -> Controller {
-        let journal = Journal::new(dir.path().join("state"));
+        let store = Arc::new(Disk::new(dir.path().join("state")));
         let link = dir.path().join("proxy.sock");
         let status = ConfigStatus { ok: true, ..ConfigStatus::default() };
-        Controller::start(config.clone(), status, journal, &link)
+        Controller::start(config.clone(), status, store, &link)
     }
 
     pub(crate) async fn until(&self, met: impl Fn(&Self) -> bool) {
@@ -196,7 +197,7 @@ impl House {
 impl Controller {
     /// The name of a place of this controller where a panic may be injected.
     pub(crate) fn point(&self, name: &str) -> String {
-        format!("{name} of {:?}", self.0.journal)
+        format!("{name} of {:p}", Arc::as_ptr(&self.0))
     }
 }
 
@@ -322,7 +323,7 @@ async fn a_refused_table_leaves_the_old_color_in_world_and_journal() {
     house.peer.refuses.store(true, Ordering::Relaxed);
     let error = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
     assert!(matches!(error, Error::Refused(_)), "{error:?}");
-    let journal = Journal::new(house.dir.path().join("state")).load();
+    let journal = Disk::new(house.dir.path().join("state")).load().journal;
     assert_eq!(journal.services[&web()].weights, Some(Weights::of(Target::Blue)));
     assert_eq!(journal.intent, None);
 }
@@ -378,7 +379,7 @@ async fn a_pause_reaches_the_table_and_outlives_a_restart() {
     let house = House::new().await;
     let pause = Pause { writes_only: true, max_pause: Duration::from_secs(30) };
     house.controller.pause(&web(), pause).await.unwrap();
-    let state = Journal::new(house.dir.path().join("state")).load();
+    let state = Disk::new(house.dir.path().join("state")).load().journal;
     assert_eq!(state.services[&web()].pause, Some(pause));
     house.controller.resume(&web()).await.unwrap();
     let table = house.peer.tables.lock().unwrap().last().cloned().unwrap();

@@ -5,7 +5,8 @@ use cutover_proxy::table::EndpointId;
 use super::*;
 use crate::config::{Config, StaticEndpoint};
 use crate::state::ContainerEndpoint;
-use crate::state::journal::{self, ServiceState};
+use crate::state::journal::Journal;
+use crate::state::service::ServiceState;
 use crate::state::status::ConfigStatus;
 use crate::state::weights::{Target, Weights};
 
@@ -23,8 +24,9 @@ fn web(blue: &[&str], green: &[&str]) -> Config {
 }
 
 fn state(config: Config, weights: Option<Weights>) -> State {
-    let mut state = journal::State::default();
-    let service = ServiceState { weights, ..ServiceState::default() };
+    let mut state = Journal::default();
+    let mut service = ServiceState::default();
+    service.weights = weights;
     state.services.insert("web".parse().unwrap(), service);
     State::new(config, ConfigStatus::default(), state)
 }

@@ -1,36 +1,24 @@
 use cutover_proxy::table::Generation;
 use proptest::prelude::*;
+use serde_json::json;
 
+use super::codec::{Unreadable, decode, encode};
 use super::*;
+use crate::state::history::Entry;
 
-fn sample(generation: u64) -> State {
-    let mut state = State { generation: Generation(generation), ..State::default() };
-    let service = state.services.entry("web".parse().unwrap()).or_default();
+pub(crate) fn sample(generation: u64) -> Journal {
+    let mut journal = Journal { generation: Generation(generation), ..Journal::default() };
+    let service = journal.service_mut(&"web".parse().unwrap());
     service.weights = Some(Weights { blue: 0, green: 100 });
-    service.history.push(serde_json::json!({"revision": 8, "image": "web:ü"}));
-    state
+    service.record(Entry::new(json!({"revision": 8, "image": "web:ü"}), None));
+    journal
 }
 
 #[test]
-fn what_was_saved_is_loaded() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::new(dir.path().join("deeper"));
-    assert_eq!(journal.load(), State::default());
-    journal.save(&sample(7)).unwrap();
-    assert_eq!(journal.load(), sample(7));
-}
-
-#[test]
-fn a_file_torn_at_any_byte_falls_back_to_the_generation_before() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::new(dir.path().into());
-    journal.save(&sample(7)).unwrap();
-    journal.save(&sample(8)).unwrap();
-    let whole = fs::read(journal.current()).unwrap();
-    for cut in 0..whole.len() {
-        fs::write(journal.current(), &whole[..cut]).unwrap();
-        assert_eq!(journal.load(), sample(7), "cut at {cut}");
-    }
+fn what_is_encoded_is_decoded() {
+    let decoded = decode(&encode(&sample(8)).unwrap()).unwrap();
+    assert_eq!(decoded.journal, sample(8));
+    assert!(!decoded.migrated);
 }
 
 #[test]
@@ -46,60 +34,62 @@ fn any_flipped_bit_is_noticed() {
 }
 
 #[test]
-fn two_torn_generations_start_from_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::new(dir.path().into());
-    fs::write(journal.current(), b"\0\0\0").unwrap();
-    fs::write(journal.previous(), b"{}").unwrap();
-    assert_eq!(journal.load(), State::default());
-    journal.save(&sample(9)).unwrap();
-    assert_eq!(journal.load(), sample(9));
-}
-
-#[test]
-fn what_is_no_file_is_passed_over() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::new(dir.path().into());
-    journal.save(&sample(7)).unwrap();
-    journal.save(&sample(8)).unwrap();
-    fs::remove_file(journal.current()).unwrap();
-    // It has no end, as a pipe without a writer has no beginning.
-    std::os::unix::fs::symlink("/dev/zero", journal.current()).unwrap();
-    assert_eq!(journal.load(), sample(7));
-}
-
-#[test]
-fn a_newer_format_is_passed_over() {
-    let newer = String::from_utf8(encode(&sample(8)).unwrap()).unwrap().replacen(" 1 ", " 2 ", 1);
-    assert!(matches!(decode(newer.as_bytes()), Err(Unreadable::Version(v)) if v == "2"));
-}
-
-#[test]
-fn a_failed_save_leaves_the_old_state_readable() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::new(dir.path().into());
-    journal.save(&sample(7)).unwrap();
-    // A directory in the way of the temporary file: the same to us as a full disk.
-    fs::create_dir(dir.path().join("state.json.new")).unwrap();
-    assert!(journal.save(&sample(8)).is_err());
-    assert_eq!(journal.load(), sample(7));
+fn a_newer_format_is_told_apart_from_a_torn_file() {
+    let newer = String::from_utf8(encode(&sample(8)).unwrap()).unwrap().replacen(" 2 ", " 3 ", 1);
+    assert!(matches!(decode(newer.as_bytes()), Err(Unreadable::Version(v)) if v == "3"));
 }
 
 #[test]
 fn an_intent_found_at_the_start_is_finished() {
-    let mut state = sample(8);
+    let mut journal = sample(8);
     let to_blue = Weights { blue: 100, green: 0 };
-    state.intent = Some([("web".parse().unwrap(), to_blue)].into());
-    state.settle();
-    assert_eq!(state.intent, None);
-    assert_eq!(state.services[&"web".parse().unwrap()].weights, Some(to_blue));
+    journal.intent = Some([("web".parse().unwrap(), to_blue)].into());
+    journal.settle();
+    assert_eq!(journal.intent, None);
+    assert_eq!(journal.services[&"web".parse().unwrap()].weights, Some(to_blue));
+}
+
+#[test]
+fn a_rollout_of_several_services_is_noted_once_and_found_by_each() {
+    let (web, api): (ServiceName, ServiceName) = ("web".parse().unwrap(), "api".parse().unwrap());
+    let mut journal = Journal::default();
+    let both = StoredRollout { services: vec![web.clone(), api.clone()], record: json!(1) };
+    journal.put_rollout("web-r2".into(), both);
+    assert_eq!(journal.rollouts().count(), 1);
+    assert_eq!(journal.rollouts_of(&web).count(), 1);
+    assert_eq!(journal.rollouts_of(&api).count(), 1);
+    let next = StoredRollout { services: vec![web.clone()], record: json!(2) };
+    journal.replace_rollouts("web-r3".into(), next);
+    assert_eq!(journal.rollouts().count(), 2, "the other service's part of it goes on");
+    journal.end_rollout("web-r2");
+    assert_eq!(journal.rollouts_of(&api).count(), 0);
+    assert_eq!(journal.rollouts_of(&web).count(), 1);
+}
+
+#[test]
+fn a_drain_that_is_noted_twice_keeps_its_clock() {
+    let drain = |since_ms| StoredDrain {
+        service: "web".parse().unwrap(),
+        color: Color::Blue,
+        generation: Generation(7),
+        since_ms,
+        timeout_ms: 30_000,
+        streams_ms: 300_000,
+    };
+    let mut journal = Journal::default();
+    journal.begin_drain(drain(1));
+    journal.begin_drain(drain(2));
+    assert_eq!(journal.drains(), [drain(1)]);
+    journal.end_drain(&"web".parse().unwrap(), Color::Blue, Generation(7));
+    assert_eq!(journal.drains(), []);
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-        if let Ok(state) = decode(&bytes) {
-            prop_assert_eq!(decode(&encode(&state).unwrap()).unwrap(), state);
+        if let Ok(decoded) = decode(&bytes) {
+            let again = decode(&encode(&decoded.journal).unwrap()).unwrap();
+            prop_assert_eq!(again.journal, decoded.journal);
         }
     }
 }

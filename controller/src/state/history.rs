@@ -1,0 +1,225 @@
+//! What has been released under a service's name: enough of it to show, and to have it again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cutover_proxy::table::Color;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::engine::Spec;
+
+/// The history of a service, oldest first. It is bounded, and it never loses the way back.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct History(Vec<Entry>);
+
+/// One rollout or failover.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Entry {
+    /// What is shown of it.
+    report: Value,
+    /// What it takes to have it again; never shown.
+    #[serde(default)]
+    release: Option<Release>,
+}
+
+/// What it takes to have a release again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Release {
+    /// The image as it was asked for.
+    pub image: String,
+    /// What it was pinned to.
+    pub digest: Option<String>,
+    /// The ID of the image.
+    pub image_id: Option<String>,
+    /// One per replica.
+    pub(crate) specs: Vec<Spec>,
+    /// The same of each color, where both served.
+    #[serde(default)]
+    pub(crate) both: BTreeMap<Color, Vec<Spec>>,
+}
+
+impl Entry {
+    /// A report, and what it takes to have its release again. One that did not come to serve keeps
+    /// no specs: they hold secrets, and nothing leads back to it.
+    #[must_use]
+    pub fn new(report: Value, release: Option<Release>) -> Self {
+        let mut entry = Self { report, release };
+        if !entry.is_done()
+            && let Some(release) = &mut entry.release
+        {
+            release.specs.clear();
+            release.both.clear();
+        }
+        entry
+    }
+
+    /// What is shown of it.
+    #[must_use]
+    pub fn report(&self) -> &Value {
+        &self.report
+    }
+
+    /// Its number, where it has one.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.report.get("revision")?.as_u64()
+    }
+
+    /// Whether it is a release that came to serve and stayed.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.release.is_some() && self.word("result") == Some("done")
+    }
+
+    fn kind(&self) -> &str {
+        self.word("kind").unwrap_or_default()
+    }
+
+    fn word(&self, field: &str) -> Option<&str> {
+        self.report.get(field)?.as_str()
+    }
+}
+
+impl History {
+    /// Whether nothing has ever been released.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every entry, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.0.iter()
+    }
+
+    /// The newest entry.
+    #[must_use]
+    pub fn last(&self) -> Option<&Entry> {
+        self.0.last()
+    }
+
+    /// A release by its revision.
+    #[must_use]
+    pub fn release(&self, revision: u64) -> Option<&Release> {
+        let mut entries = self.0.iter().rev();
+        entries.find(|entry| entry.revision() == Some(revision))?.release.as_ref()
+    }
+
+    /// The revision that was done last before another.
+    #[must_use]
+    pub fn before(&self, revision: u64) -> Option<u64> {
+        let done = self.0.iter().filter(|entry| entry.is_done()).filter_map(Entry::revision);
+        done.filter(|done| *done < revision).max()
+    }
+
+    /// What is shown, newest first.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Value> {
+        self.0.iter().rev().map(|entry| entry.report.clone()).collect()
+    }
+
+    /// Adds an entry, in place of one of the same revision: a rollout that is concluded a second
+    /// time, after a crash, is still one rollout. The last of each kind are kept, and always the
+    /// last releases that were done and those of the revisions that `run`.
+    pub(super) fn add(&mut self, entry: Entry, run: &[u64]) {
+        let revision = entry.revision();
+        self.0.retain(|old| revision.is_none() || old.revision() != revision);
+        self.0.push(entry);
+        let mut of_kind: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut done = 0;
+        let mut kept = BTreeSet::new();
+        for (place, entry) in self.0.iter().enumerate().rev() {
+            let seen = of_kind.entry(entry.kind()).or_default();
+            *seen += 1;
+            done += usize::from(entry.is_done());
+            let way_back = entry.is_done() && done <= WAYS_BACK;
+            let runs = entry.is_done() && entry.revision().is_some_and(|r| run.contains(&r));
+            if *seen <= KEPT || way_back || runs {
+                kept.insert(place);
+            }
+        }
+        let mut place = 0;
+        self.0.retain(|_| {
+            place += 1;
+            kept.contains(&(place - 1))
+        });
+    }
+}
+
+/// Of each kind. Enough to see a pattern in; a journal is written whole each time.
+const KEPT: usize = 20;
+/// Releases that were done: the one that serves and the one before it.
+const WAYS_BACK: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(revision: u64, result: &str) -> Entry {
+        let release = Release { image: format!("app:{revision}"), ..Release::default() };
+        let report = json!({"revision": revision, "kind": "deploy", "result": result});
+        Entry::new(report, Some(release))
+    }
+
+    fn history(entries: impl IntoIterator<Item = Entry>) -> History {
+        let mut history = History::default();
+        entries.into_iter().for_each(|entry| history.add(entry, &[]));
+        history
+    }
+
+    #[test]
+    fn the_one_before_is_the_last_that_served() {
+        let history = history([entry(1, "done"), entry(2, "refused"), entry(3, "done")]);
+        assert_eq!(history.before(3), Some(1));
+        assert_eq!(history.before(1), None);
+        assert_eq!(history.release(1).unwrap().image, "app:1");
+        assert!(history.release(9).is_none());
+    }
+
+    #[test]
+    fn a_hundred_failed_deploys_leave_the_way_back() {
+        let failed = (3..103).map(|revision| entry(revision, "refused"));
+        let history = history([entry(1, "done"), entry(2, "done")].into_iter().chain(failed));
+        assert_eq!(history.before(103), Some(2));
+        assert_eq!(history.before(2), Some(1));
+        assert_eq!(history.iter().count(), KEPT + WAYS_BACK);
+    }
+
+    #[test]
+    fn what_a_color_runs_is_kept_however_old() {
+        let mut history = history([entry(1, "done")]);
+        for revision in 2..60 {
+            history.add(entry(revision, "done"), &[1]);
+        }
+        assert_eq!(history.release(1).unwrap().image, "app:1");
+        assert_eq!(history.iter().count(), KEPT + 1);
+    }
+
+    #[test]
+    fn failovers_crowd_nothing_out_and_are_no_way_back() {
+        let mut history = history([entry(1, "done"), entry(2, "done")]);
+        for _ in 0..50 {
+            history.add(Entry::new(json!({"kind": "failover", "result": "done"}), None), &[]);
+        }
+        assert_eq!(history.iter().count(), KEPT + 2);
+        assert_eq!(history.before(3), Some(2));
+    }
+
+    #[test]
+    fn what_failed_keeps_no_specs_and_what_is_shown_has_none() {
+        let spec: Spec = serde_json::from_value(json!({"body": {}, "networks": []})).unwrap();
+        let release = Release { specs: vec![spec], ..Release::default() };
+        let of = |result| {
+            let report = json!({"revision": 1, "result": result});
+            Entry::new(report, Some(release.clone()))
+        };
+        assert_eq!(of("refused").release.unwrap().specs, Vec::new());
+        assert_eq!(of("done").release.unwrap().specs.len(), 1);
+        let history = history([entry(1, "done"), entry(2, "done")]);
+        assert_eq!(history.shown()[0]["revision"], 2);
+        assert!(!json!(history.shown()).to_string().contains("app:"));
+    }
+}
