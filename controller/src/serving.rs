@@ -10,6 +10,7 @@ pub mod flip;
 mod journaling;
 pub mod lock;
 pub(crate) mod probe;
+mod probe_limits;
 mod probing;
 pub mod ready;
 mod resolver;

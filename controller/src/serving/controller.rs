@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
+use super::probe_limits::ProbeLimits;
 use super::probing::Tasks;
 use crate::config::{Config, DrainConfig};
 use crate::error::Error;
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) tally: Mutex<Tally>,
     /// Locked like the state.
     pub(crate) tasks: Mutex<Tasks>,
+    pub(crate) probe_limits: ProbeLimits,
     /// Held by whoever is about to change what is served, until it is live.
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// Who writes the journal.
@@ -83,6 +85,7 @@ impl Controller {
             state: Mutex::new(state),
             tally: Mutex::default(),
             tasks: Mutex::default(),
+            probe_limits: ProbeLimits::default(),
             turn: tokio::sync::Mutex::default(),
             writer: Writer::new(store),
             stale: Notify::new(),

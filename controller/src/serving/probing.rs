@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::Controller;
 use crate::config::{ProbeConfig, ServiceConfig};
 use crate::panics::forever;
-use crate::serving::probe;
+use crate::serving::probe::Prober;
 use crate::serving::resolver::look_again;
 use crate::state::events::EventKind;
 use crate::state::health::{Answer, Health};
@@ -63,11 +63,17 @@ impl Controller {
     }
 
     async fn keep_probing(self, key: EndpointKey, asked: Asked) {
-        let spread = RandomState::new();
-        for round in 0_u64.. {
+        let mut prober = Prober::default();
+        let mut spread = Spread::default();
+        loop {
             #[cfg(test)]
             crate::panics::point(&format!("probe of {}", asked.address));
-            let answer = probe::ask(asked.address, &asked.probe, &asked.host).await;
+            let answer = {
+                let Asked { address, probe, host } = &asked;
+                let _under_way = self.0.probe_limits.begin(address.ip()).await;
+                let keep = (probe.interval <= KEPT_FOR).then(|| self.0.probe_limits.keep());
+                prober.ask(*address, probe, host, keep.flatten()).await
+            };
             self.answered(&key, &asked, answer);
             let wait = self.state(|state| {
                 state
@@ -75,9 +81,7 @@ impl Controller {
                     .get(&key)
                     .map_or(asked.probe.interval, |h| h.interval(asked.probe.interval))
             });
-            // Up to a tenth more or less, so that a hundred endpoints are not asked in one instant.
-            let tenths = u32::try_from(spread.hash_one(round) % 200).unwrap_or(100);
-            sleep(wait * (900 + tenths) / 1000).await;
+            sleep(spread.next(wait, wait >= asked.probe.interval)).await;
         }
     }
 
@@ -207,6 +211,29 @@ fn wanted_probes(state: &State) -> HashMap<EndpointKey, Asked> {
     wanted
 }
 
+/// When the next question is due: ten thousand endpoints that came at once are not asked at once.
+#[derive(Debug, Default)]
+struct Spread {
+    random: RandomState,
+    round: u64,
+    /// Whether the endpoint has its own place within the interval.
+    placed: bool,
+}
+
+impl Spread {
+    /// How long to wait instead of `wait`. The first whole interval is cut to a random share of it,
+    /// any other wait is up to a tenth longer or shorter.
+    fn next(&mut self, wait: Duration, is_interval: bool) -> Duration {
+        self.round += 1;
+        let random = u32::try_from(self.random.hash_one(self.round) % 1000).unwrap_or(0);
+        if is_interval && !self.placed {
+            self.placed = true;
+            return wait * random / 1000;
+        }
+        wait * (900 + random / 5) / 1000
+    }
+}
+
 /// A task that ends when this goes.
 #[derive(Debug)]
 struct Task(AbortHandle);
@@ -223,6 +250,8 @@ impl Drop for Task {
     }
 }
 
+/// A connection is kept between probes that follow each other within this; apps close it later.
+const KEPT_FOR: Duration = Duration::from_secs(2);
 /// For one lookup, search list and retries included.
 const LOOK_UP: Duration = Duration::from_secs(10);
 /// Failing probes do not ask the name server more often than this.

@@ -85,3 +85,73 @@ async fn silence_refusal_and_garbage_are_failures_with_a_reason() {
     let refused = ask(gone, &tcp, "h").await;
     assert_eq!((refused.passed, refused.text.as_str()), (false, "connection refused"));
 }
+
+/// Answers every question; `per_connection` of them, then it closes the connection without a word.
+/// Counts connections.
+async fn app(
+    per_connection: usize,
+) -> (SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use std::sync::atomic::Ordering;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let counted = std::sync::Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                for _ in 0..per_connection {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                    stream.write_all(reply).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+fn permit() -> Option<OwnedSemaphorePermit> {
+    std::sync::Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().ok()
+}
+
+#[tokio::test]
+async fn ten_probes_share_a_connection_and_the_next_one_opens_another() {
+    let (address, connections) = app(usize::MAX).await;
+    let mut prober = Prober::default();
+    let probe = http("/health", Duration::from_secs(5));
+    for asked in 0..2 * QUESTIONS {
+        assert!(prober.ask(address, &probe, "h", permit()).await.passed);
+        let expected = (asked / QUESTIONS + 1) as usize;
+        assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), expected);
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_closes_between_two_probes_passes_all_the_same() {
+    let (address, connections) = app(1).await;
+    let mut prober = Prober::default();
+    let probe = http("/health", Duration::from_secs(5));
+    for _ in 0..5 {
+        let answer = prober.ask(address, &probe, "h", permit()).await;
+        assert!(answer.passed, "{answer:?}");
+    }
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn without_a_permit_no_connection_is_kept() {
+    let (address, connections) = app(usize::MAX).await;
+    let mut prober = Prober::default();
+    let probe = http("/health", Duration::from_secs(5));
+    for _ in 0..3 {
+        assert!(prober.ask(address, &probe, "h", None).await.passed);
+    }
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 3);
+}
