@@ -74,25 +74,21 @@ impl Controller {
                 let keep = (probe.interval <= KEPT_FOR).then(|| self.0.probe_limits.keep());
                 prober.ask(*address, probe, host, keep.flatten()).await
             };
-            self.answered(&key, &asked, answer);
-            let wait = self.state(|state| {
-                state
-                    .health
-                    .get(&key)
-                    .map_or(asked.probe.interval, |h| h.interval(asked.probe.interval))
-            });
+            let wait = self.answered(&key, &asked, answer);
             sleep(spread.next(wait, wait >= asked.probe.interval)).await;
         }
     }
 
-    pub(crate) fn answered(&self, key: &EndpointKey, asked: &Asked, answer: Answer) {
+    /// Takes an answer into account. Gives how long to wait for the next question.
+    pub(crate) fn answered(&self, key: &EndpointKey, asked: &Asked, answer: Answer) -> Duration {
         self.tally(|tally| {
             tally.probes.entry((key.0.clone(), key.1)).or_default().observe(answer.took);
         });
         let failed = (!answer.passed).then(|| answer.text.clone());
-        let changed = self.change_quietly(|state| {
-            let health = state.health.get_mut(key)?;
-            health.judge(answer, asked.probe.rise, asked.probe.fall)
+        let ProbeConfig { interval, rise, fall, .. } = asked.probe;
+        let (changed, wait) = self.change_quietly(|state| match state.health.get_mut(key) {
+            Some(health) => (health.judge(answer, rise, fall), health.interval(interval)),
+            None => (None, interval),
         });
         if failed.is_none() {
             self.end_force(key);
@@ -111,6 +107,7 @@ impl Controller {
             (None, Some(_)) => self.look_names_up(),
             (None, None) => {}
         }
+        wait
     }
 
     /// After a probe that passed: from then on the health of a color that was forced counts.

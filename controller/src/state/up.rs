@@ -33,6 +33,9 @@ impl State {
     /// A probe of an endpoint has passed: once that makes it well, its color needs no force any
     /// more. Says whether it did until now.
     pub fn passed(&mut self, (service, color, id): &EndpointKey) -> bool {
+        if !self.journal.services.get(service).is_some_and(|s| s.forced.contains(color)) {
+            return false;
+        }
         let endpoints = self.endpoints(service, *color);
         let well = endpoints.iter().any(|e| e.id == *id && self.is_well(service, *color, e));
         let state = self.journal.services.get_mut(service);
