@@ -4,9 +4,11 @@
 //! types of this file, and nothing behind them validates again.
 
 mod diagnostics;
+mod env;
 pub(crate) mod file;
 mod keys;
 pub mod labels;
+pub(crate) mod origin;
 pub(crate) mod reload;
 mod restart;
 mod routes;
@@ -286,6 +288,10 @@ pub struct RolloutConfig {
     pub keep_warm: Duration,
     /// How long the new color is compared with the old one after the flip.
     pub monitor: Duration,
+    /// Requests of the new color that are needed before its share of failures is judged.
+    pub min_requests: u64,
+    /// The share of failed requests, from 0 to 1, that is never a reason to go back.
+    pub max_error_rate: f64,
     /// How long a candidate may take to become ready.
     pub deploy_timeout: Duration,
     /// How long a candidate must stay ready before the flip.
@@ -302,6 +308,8 @@ impl Default for RolloutConfig {
             auto: false,
             keep_warm: Duration::from_secs(10 * 60),
             monitor: Duration::from_secs(60),
+            min_requests: 20,
+            max_error_rate: 0.01,
             deploy_timeout: Duration::from_secs(120),
             min_ready: Duration::ZERO,
             retain: 1,

@@ -120,3 +120,27 @@ fn a_taken_port_ends_run_with_a_clear_error() {
         "{stderr}"
     );
 }
+
+#[test]
+fn the_environment_configures_the_edge_and_check_says_what_comes_from_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cutover.toml");
+    fs::write(&path, "[limits]\nmax_headers = 60\n").unwrap();
+    let check = |variable: &str, value: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cutover"));
+        command.args(["check", "--config", path.to_str().unwrap()]);
+        command.env("CUTOVER_LISTEN_ADMIN", "off").env(variable, value).output().unwrap()
+    };
+    let good = check("CUTOVER_LIMITS_MAX_HEADERS", "50");
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    let stdout = text(&good.stdout);
+    assert!(stdout.contains("admin     off"), "{stdout}");
+    assert!(stdout.contains("CUTOVER_LISTEN_ADMIN"), "{stdout}");
+    assert!(
+        stdout.contains("cutover.toml:2, which wins over CUTOVER_LIMITS_MAX_HEADERS"),
+        "{stdout}"
+    );
+    let bad = check("CUTOVER_LIMITS_MAX_HEADRES", "50");
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(text(&bad.stderr).contains("did you mean `CUTOVER_LIMITS_MAX_HEADERS`?"));
+}

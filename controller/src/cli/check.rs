@@ -7,6 +7,7 @@ use std::path::Path;
 use cutover_proxy::table::Color;
 
 use super::failure::{Failure, code};
+use crate::config::origin::origins;
 use crate::config::{Active, Config, DEFAULT_PATH, ProbeKind, ServiceConfig, StaticEndpoint};
 
 /// Prints what the file says; the failure has every error with `file:line:col`.
@@ -16,7 +17,7 @@ pub(super) fn check(path: Option<&Path>) -> Result<u8, Failure> {
     for warning in config.warnings() {
         writeln!(std::io::stderr(), "warning: {warning}").map_err(Failure::other)?;
     }
-    let text = format!("{}: ok\n\n{}", name.display(), description(&config));
+    let text = format!("{}: ok\n\n{}{}", name.display(), description(&config), settings(path));
     std::io::stdout().write_all(text.as_bytes()).map_err(Failure::other)?;
     Ok(code::DONE)
 }
@@ -44,6 +45,25 @@ fn description(config: &Config) -> String {
     for (name, service) in &config.services {
         line(&mut out, &format!("\nservice {name}"));
         describe(&mut out, service);
+    }
+    out
+}
+
+/// Where what is not a default comes from.
+fn settings(path: Option<&Path>) -> String {
+    let mut out = String::new();
+    line(&mut out, "\nsettings of the edge; all others are defaults");
+    let origins = origins(path);
+    for origin in &origins {
+        let note = origin.overridden.as_ref().map(|name| format!(", which wins over {name}"));
+        let note = note.unwrap_or_default();
+        line(
+            &mut out,
+            &format!("  {:<28} {:<24} {}{note}", origin.key, origin.value, origin.place),
+        );
+    }
+    if origins.is_empty() {
+        line(&mut out, "  none is given");
     }
     out
 }

@@ -149,7 +149,7 @@ impl Diagnostic for Excerpt {
 }
 
 /// Line and column, from 1, of a byte; columns count characters.
-fn position(text: &str, at: usize) -> (usize, usize) {
+pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;

@@ -10,6 +10,7 @@ use cutover_proxy::table::{HostPattern, ServiceName};
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Report;
+use super::env::Env;
 use super::tree::{Entry, Fault, Node, Section, Value};
 use super::{Config, keys};
 
@@ -17,16 +18,16 @@ use super::{Config, keys};
 const MAX_BYTES: u64 = 4 << 20;
 
 impl Config {
-    /// Reads a file; `None` reads [`super::DEFAULT_PATH`], where no file at all is fine.
+    /// Reads a file and the environment; `None` reads [`super::DEFAULT_PATH`], where no file at all is fine.
     ///
     /// # Errors
     /// All that is wrong with the file.
     pub fn load(path: Option<&Path>) -> Result<Self, Report> {
         let chosen = path.unwrap_or_else(|| Path::new(super::DEFAULT_PATH));
         match read(chosen) {
-            Ok(text) => Self::parse(chosen, &text),
+            Ok(text) => Self::parse_with(chosen, &text, &Env::of_process()),
             Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                Ok(Self::default())
+                Self::parse_with(chosen, "", &Env::of_process())
             }
             Err(error) => Err(Report::unreadable(chosen, &error)),
         }
@@ -53,7 +54,7 @@ impl Config {
         let says_nothing = |line: &str| line.is_empty() || line.starts_with('#');
         match serves && text.lines().map(str::trim).all(says_nothing) {
             true => Err(Report::emptied(path)),
-            false => Self::parse(path, text),
+            false => Self::parse_with(path, text, &Env::of_process()),
         }
     }
 
@@ -62,12 +63,21 @@ impl Config {
     /// # Errors
     /// All that is wrong with the text.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Report> {
+        Self::parse_with(path, text, &Env::default())
+    }
+
+    /// As [`Config::parse`], with what the environment says where the file says nothing.
+    ///
+    /// # Errors
+    /// All that is wrong with the environment, or with the text.
+    pub(super) fn parse_with(path: &Path, text: &str, env: &Env) -> Result<Self, Report> {
         let (root, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             return Err(Report::new(path, text, errors.iter().map(syntax_fault).collect()));
         }
         let entries = entries(root.get_ref());
         let mut config = Self::default();
+        env.apply(&mut config)?;
         let mut faults = Vec::new();
         Section::read_all(&entries, "", &mut faults, |root| keys::config(root, &mut config));
         faults.extend(route_clashes(&config, &entries));
@@ -76,6 +86,11 @@ impl Config {
             false => Err(Report::new(path, text, faults)),
         }
     }
+}
+
+/// What is written in a config file, as far as it can be read.
+pub(super) fn entries_of(text: &str) -> Vec<Entry> {
+    entries(DeTable::parse_recoverable(text).0.get_ref())
 }
 
 /// Reads a text file of sensible size.

@@ -8,15 +8,25 @@ use super::{
     ServiceConfig, traffic, values,
 };
 
+/// Reads the keys of a table over what the config already says.
+type Read = fn(&mut Section<'_>, &mut Config);
+
+/// The tables of the edge itself: each key of theirs can be an environment variable, too.
+pub(super) const TABLES: [(&str, Read); 4] = [
+    ("listen", |section, config| listen(section, &mut config.listen)),
+    ("runtime", |section, config| runtime(section, &mut config.runtime)),
+    ("limits", |section, config| limits(section, &mut config.limits)),
+    ("docker", |section, config| docker(section, &mut config.docker)),
+];
+
 /// Reads a whole file.
 pub(crate) fn config(root: &mut Section<'_>, config: &mut Config) {
-    root.section("listen", |section| listen(section, &mut config.listen));
-    root.section("runtime", |section| runtime(section, &mut config.runtime));
+    for (table, read) in TABLES {
+        root.section(table, |section| read(section, config));
+    }
     root.section("access_log", |section| {
         section.value("output", &mut config.access_log, values::access_log);
     });
-    root.section("limits", |section| limits(section, &mut config.limits));
-    root.section("docker", |section| docker(section, &mut config.docker));
     root.section("services", |section| {
         for entry in section.named() {
             named_service(section, entry, config);
@@ -188,6 +198,8 @@ fn rollout(section: &mut Section<'_>, rollout: &mut RolloutConfig) {
     section.value("auto", &mut rollout.auto, values::boolean);
     section.value("keep_warm", &mut rollout.keep_warm, values::duration);
     section.value("monitor", &mut rollout.monitor, values::duration);
+    section.value("min_requests", &mut rollout.min_requests, values::integer(1..=u64::MAX));
+    section.value("max_error_rate", &mut rollout.max_error_rate, values::share);
     section.value("deploy_timeout", &mut rollout.deploy_timeout, values::some_time);
     section.value("min_ready", &mut rollout.min_ready, values::duration);
     section.value("retain", &mut rollout.retain, values::count(0..=100));

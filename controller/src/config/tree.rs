@@ -115,6 +115,15 @@ impl<'a> Section<'a> {
         value
     }
 
+    /// The keys that `read` asks for.
+    pub(crate) fn keys_of(read: impl FnOnce(&mut Section<'_>)) -> Vec<&'static str> {
+        let mut faults = Vec::new();
+        let mut section =
+            Section { entries: &[], path: String::new(), known: Vec::new(), faults: &mut faults };
+        read(&mut section);
+        section.known
+    }
+
     /// Replaces `into` by the value of `key`, if there is one and `parse` takes it.
     pub(crate) fn value<T>(
         &mut self,

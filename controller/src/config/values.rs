@@ -130,6 +130,18 @@ pub(crate) fn some_time(node: &Node) -> Parsed<Duration> {
     }
 }
 
+/// A share of a whole in percent, given as a number from 0 to 1.
+pub(crate) fn share(node: &Node) -> Parsed<f64> {
+    const HINT: &str = "a share is in percent: \"1%\", \"0.5%\"";
+    let typed = text(node).map_err(|refusal| refusal.hint(HINT))?;
+    let percent = typed.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match percent {
+        Some(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        Some(_) => Err(Refusal::new(node, "this must be from 0% to 100%")),
+        None => Err(Refusal::new(node, format!("`{typed}` is not a share")).hint(HINT)),
+    }
+}
+
 /// A size in bytes, with its unit.
 pub(crate) fn size(node: &Node) -> Parsed<u64> {
     const HINT: &str = "a size is bytes, or has a unit: \"64KiB\", \"10MiB\", \"1GiB\"";
