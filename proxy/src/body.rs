@@ -119,6 +119,12 @@ impl Upstreamed {
         if let Some(connection) = self.inner.take_connection() {
             self.lease.give_back(connection, self.worker.timers.now());
         }
+        self.count();
+    }
+
+    /// Counts the request and its bytes; only the first call has an effect.
+    fn count(&mut self) {
+        self.lease.pool.slot.bytes_up.add(self.inner.take_uploaded());
         self.record.finish(Some(&self.lease), self.bytes);
     }
 }
@@ -130,7 +136,7 @@ impl Drop for Upstreamed {
             self.lease.note_forced();
         }
         // Does nothing where the body has come to its end.
-        self.record.finish(Some(&self.lease), self.bytes);
+        self.count();
     }
 }
 

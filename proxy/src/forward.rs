@@ -160,6 +160,7 @@ impl Forward<'_> {
     ) -> Result<Kind, Trouble> {
         let limit = lease.service.settings.timeouts.response_header;
         let progress = Progress::default();
+        let _sent = Sent { lease, progress: &progress };
         let watch = Watch { progress: &progress, interim };
         let mut exchange = pin!(exchange(connection, self.parts, &self.outgoing, body, watch));
         let mut sleep = self.worker.timers.sleep(limit);
@@ -182,7 +183,6 @@ impl Forward<'_> {
             Pin::new(&mut sleep).poll(cx).map(|()| Err(Trouble::Timeout))
         })
         .await;
-        lease.pool.slot.bytes_up.add(progress.written());
         Ok(match outcome? {
             Reply::Response(parts, body) => Kind::Response(parts, body),
             Reply::Switching(parts, connection) => Kind::Switching(parts, connection),
@@ -277,6 +277,18 @@ impl Forward<'_> {
         };
         self.record.failed(lease, error);
         reason
+    }
+}
+
+/// Counts the body bytes of an attempt when it ends, also when the client goes away in its middle.
+struct Sent<'a> {
+    lease: &'a Lease,
+    progress: &'a Progress,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        self.lease.pool.slot.bytes_up.add(self.progress.body());
     }
 }
 

@@ -53,6 +53,7 @@ impl fmt::Debug for Watch<'_> {
 pub(crate) struct Progress {
     stage: Cell<Stage>,
     written: Cell<u64>,
+    body: Cell<u64>,
 }
 
 impl Progress {
@@ -66,6 +67,12 @@ impl Progress {
     #[must_use]
     pub(crate) fn written(&self) -> u64 {
         self.written.get()
+    }
+
+    /// Bytes of the body that have been taken from the client so far.
+    #[must_use]
+    pub(crate) fn body(&self) -> u64 {
+        self.body.get()
     }
 }
 

@@ -288,3 +288,62 @@ fn a_keep_alive_pool_serves_many_requests_on_few_connections() {
     }
     assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
 }
+
+/// What has gone upstream, as the metrics tell it.
+fn bytes_up(edge: &Edge) -> u64 {
+    edge.snapshot()
+        .services
+        .iter()
+        .flat_map(|service| &service.colors)
+        .map(|color| color.bytes_up)
+        .sum()
+}
+
+#[test]
+fn bytes_upstream_are_those_of_bodies() {
+    let upstream = Upstream::saying("hi");
+    let edge = Edge::in_front_of(&[upstream.address]);
+    let mut client = edge.connect();
+    client.get("/a/target/that/is/longer/than/nothing");
+    assert_eq!(bytes_up(&edge), 0, "a head is no body");
+    client.post("/", &noise(100_000));
+    assert_eq!(bytes_up(&edge), 100_000);
+    client.send("PUT / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+    assert_eq!(client.response().unwrap().status, 200);
+    assert_eq!(bytes_up(&edge), 100_005, "chunk sizes are no body");
+}
+
+#[test]
+fn bytes_of_an_upload_count_that_go_out_behind_the_answer() {
+    let address = raw(|mut stream| {
+        read_until(&mut stream, b"\r\n\r\n");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n").unwrap();
+        let mut body = [0; 5];
+        stream.read_exact(&mut body).unwrap();
+        stream.write_all(b"end").unwrap();
+    });
+    let edge = Edge::in_front_of(&[address]);
+    let mut client = edge.connect();
+    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(client.head().unwrap().status, 200);
+    client.send("later");
+    assert_eq!(read_until(&mut client.stream, b"end"), b"end");
+    eventually("the upload is counted", || bytes_up(&edge) == 5);
+}
+
+#[test]
+fn bytes_of_an_upload_count_that_its_client_broke_off() {
+    let (heard, hears) = mpsc::channel();
+    let address = raw(move |mut stream| {
+        read_until(&mut stream, b"12345");
+        heard.send(()).unwrap();
+        stream.read(&mut [0]).ok();
+    });
+    let edge = Edge::in_front_of(&[address]);
+    let mut client = edge.connect();
+    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 10\r\n\r\n12345");
+    hears.recv_timeout(DEADLINE).unwrap();
+    drop(client);
+    eventually("the part is counted", || bytes_up(&edge) == 5);
+}

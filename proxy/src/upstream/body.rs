@@ -30,6 +30,8 @@ pub(crate) struct ResponseBody<B> {
     trailers: bool,
     keep_alive: bool,
     upload: Option<Upload<B>>,
+    /// Bytes of the request's body that `upload` has taken, not yet reported.
+    uploaded: u64,
     /// What is read at once where the length is unknown, in bytes: it follows the reads.
     appetite: usize,
 }
@@ -52,6 +54,7 @@ impl<B> ResponseBody<B> {
             trailers,
             keep_alive,
             upload,
+            uploaded: 0,
             appetite: MIN_READ,
         };
         body.settle();
@@ -72,6 +75,11 @@ impl<B> ResponseBody<B> {
             return None;
         }
         self.connection.take()
+    }
+
+    /// Bytes of the request's body that went out behind the head of this answer, since the last call.
+    pub(crate) fn take_uploaded(&mut self) -> u64 {
+        std::mem::take(&mut self.uploaded)
     }
 
     /// Closes the connection at the end of the body, unless it can be used again.
@@ -104,7 +112,10 @@ impl<B: Body<Data = Bytes> + Unpin> ResponseBody<B> {
             };
             if let Some(upload) = &mut self.upload {
                 let (sender, body) = upload.as_mut();
-                if sender.poll(cx, connection, body)?.is_ready() {
+                let before = sender.taken();
+                let sent = sender.poll(cx, connection, body);
+                self.uploaded += sender.taken() - before;
+                if sent?.is_ready() {
                     self.upload = None;
                 }
             }

@@ -149,6 +149,7 @@ impl<'a, 'w> Exchange<'a, 'w> {
         let sent = self.sender.poll(cx, &mut self.connection, body);
         let progress = self.watch.progress;
         progress.written.set(self.sender.written());
+        progress.body.set(self.sender.taken());
         progress.stage.set(match sent {
             Poll::Ready(_) => Stage::Sent,
             Poll::Pending if self.sender.is_blocked() => Stage::Writing,

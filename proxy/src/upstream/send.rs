@@ -29,7 +29,8 @@ pub(super) struct Sender {
     framing: Framing,
     stage: Stage,
     written: u64,
-    consumed: bool,
+    /// Bytes of the client's body that have been taken.
+    taken: u64,
     blocked: bool,
 }
 
@@ -59,7 +60,7 @@ impl Sender {
                 _ => Stage::Streaming,
             },
             written: 0,
-            consumed: false,
+            taken: 0,
             blocked: false,
         }
     }
@@ -138,14 +139,19 @@ impl Sender {
         matches!(self.stage, Stage::Flushing | Stage::Streaming)
     }
 
-    /// Bytes taken by the kernel.
+    /// Bytes taken by the kernel, head and framing included.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
+    /// Bytes of the client's body that have been taken: all on their way to the upstream.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Whether bytes of the client's body have been taken.
     pub(super) fn has_consumed(&self) -> bool {
-        self.consumed
+        self.taken > 0
     }
 
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
@@ -199,7 +205,7 @@ impl Sender {
         if data.is_empty() {
             return Ok(());
         }
-        self.consumed = true;
+        self.taken += data.len() as u64;
         match &mut self.framing {
             Framing::Length(left) => {
                 let length = data.len() as u64;
