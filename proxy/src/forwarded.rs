@@ -1,5 +1,5 @@
 //! Who is asking, and what the upstream is told about it: `X-Forwarded-*`, `Forwarded` (RFC 7239),
-//! `X-Real-IP`, `X-Request-Id`.
+//! `X-Real-IP`, `X-Request-Id`, `X-Request-Start`.
 //!
 //! Pure. What a peer says about others counts only when the peer is a trusted proxy; everybody
 //! else's fields are as if they were not there, and the writer of upstream heads removes them in
@@ -7,8 +7,10 @@
 
 mod element;
 mod request_id;
+mod request_start;
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -16,6 +18,7 @@ use ipnet::IpNet;
 
 use self::element::Element;
 pub(crate) use self::request_id::{RequestId, RequestIds};
+use self::request_start::RequestStart;
 use crate::validate::HostPort;
 
 /// The other end of a client connection, rendered once.
@@ -69,6 +72,7 @@ pub(crate) struct Origin {
     /// Whether the peer is a trusted proxy.
     pub(crate) is_trusted: bool,
     peer: Peer,
+    started: RequestStart,
     proto: &'static str,
     host: Option<HeaderValue>,
     // What trusted proxies said of the hops before them.
@@ -77,18 +81,20 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Reads the fields of a request that came from `peer`.
+    /// Reads the fields of a request that came from `peer` at `now`.
     pub(crate) fn new(
         peer: &Peer,
         headers: &HeaderMap,
         trusted: &[IpNet],
         ids: &RequestIds,
+        now: SystemTime,
     ) -> Self {
         let mut origin = Self {
             client: peer.ip,
             request_id: RequestId::Made([0; 32]),
             is_trusted: false,
             peer: peer.clone(),
+            started: RequestStart::make(now),
             proto: peer.scheme.as_str(),
             host: headers.get(HOST).cloned(),
             hops: None,
@@ -99,6 +105,9 @@ impl Origin {
         if is_trusted(peer.ip) {
             origin.is_trusted = true;
             kept_id = headers.get(&X_REQUEST_ID).and_then(RequestId::keep);
+            if let Some(kept) = headers.get(&X_REQUEST_START).and_then(RequestStart::keep) {
+                origin.started = kept;
+            }
             origin.believe(headers, is_trusted);
         }
         origin.request_id = kept_id.unwrap_or_else(|| ids.make());
@@ -149,7 +158,9 @@ impl Origin {
         }
         put(b"\r\nx-request-id: ");
         put(self.request_id.as_str().as_bytes());
-        put(b"\r\n");
+        put(b"\r\nx-request-start: ");
+        self.started.write(out);
+        out.extend_from_slice(b"\r\n");
     }
 
     /// Takes over what a trusted peer says, as far as it is well formed.
@@ -228,6 +239,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! "does not crash". Compiled for fuzzing, and for the tests that play the seeds.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -32,7 +33,7 @@ pub fn forwarded(bytes: &[u8]) {
     let trusted: Vec<IpNet> =
         ["192.0.2.0/24", "10.0.0.0/8"].into_iter().filter_map(|net| net.parse().ok()).collect();
     let peer = Peer::new(peer, Scheme::Http);
-    let origin = Origin::new(&peer, &headers, &trusted, &RequestIds::new());
+    let origin = Origin::new(&peer, &headers, &trusted, &RequestIds::new(), SystemTime::UNIX_EPOCH);
     let mut written = Vec::new();
     origin.write(&mut written);
     written.extend_from_slice(b"\r\n");

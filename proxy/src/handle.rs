@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::request::Parts;
 use http::{Request, Response, response};
@@ -35,7 +36,8 @@ pub(crate) async fn handle(client: &Rc<Client>, request: Request<Incoming>) -> R
     let (parts, incoming) = request.into_parts();
     let view = worker.view();
     let policy = Arc::clone(&view.table.policy);
-    let origin = Origin::new(&client.peer, &parts.headers, &policy.trusted_proxies, &worker.ids);
+    let trusted = &policy.trusted_proxies;
+    let origin = Origin::new(&client.peer, &parts.headers, trusted, &worker.ids, SystemTime::now());
     let mut record = Record::start(worker, || log_line(&parts, &origin));
 
     let head = match validate(&parts, client.hidden(), &policy.limits) {

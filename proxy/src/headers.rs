@@ -168,12 +168,18 @@ pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
-/// Whether `name` is `X-Forwarded-*`, `X-Real-IP`, `X-Request-Id` or `X-Client-IP`, and not to be
-/// kept from a trusted peer.
+/// Whether `name` is `X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`, `X-Request-Start` or
+/// `X-Client-IP`, and not to be kept from a trusted peer.
 fn is_forwarding(name: &[u8], trusted: bool) -> bool {
     const FAMILY: &[u8] = b"x-forwarded-";
-    let ours =
-        ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id"];
+    let ours = [
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-real-ip",
+        "x-request-id",
+        "x-request-start",
+    ];
     if !matches!(name.get(2), Some(b'c' | b'f' | b'r')) {
         return false;
     }

@@ -9,7 +9,7 @@ fn lines(peer: &str, fields: &[(&'static str, &str)]) -> Vec<(String, String)> {
     }
     let peer = Peer::new(SocketAddr::new(peer.parse().unwrap(), 4711), Scheme::Http);
     let trusted = [TRUSTED.parse().unwrap()];
-    let origin = Origin::new(&peer, &headers, &trusted, &RequestIds::new());
+    let origin = Origin::new(&peer, &headers, &trusted, &RequestIds::new(), SystemTime::UNIX_EPOCH);
     let mut out = Vec::new();
     origin.write(&mut out);
     let text = String::from_utf8(out).unwrap();
@@ -115,4 +115,16 @@ fn a_long_chain_is_cut_at_its_far_end() {
     let written = field(&out, "x-forwarded-for");
     assert_eq!(written.split(", ").count(), MAX_HOPS + 1);
     assert!(written.ends_with("192.0.2.39, 10.0.0.1"));
+}
+
+#[test]
+fn the_start_of_a_request_is_ours_or_a_trusted_proxys() {
+    for kept in ["t=1763754000123456", "1763754000.123"] {
+        let out = lines("10.0.0.1", &[("x-request-start", kept)]);
+        assert_eq!(field(&out, "x-request-start"), kept);
+    }
+    for (peer, said) in [("192.0.2.1", "t=1763754000123456"), ("10.0.0.1", "soon")] {
+        let out = lines(peer, &[("x-request-start", said)]);
+        assert_eq!(field(&out, "x-request-start"), "t=0", "said {said}, at the epoch");
+    }
 }

@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -22,7 +24,7 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
 fn written(fields: &[(&str, &str)], upgrade: Option<&str>, trusted: bool) -> String {
     let headers = headers(fields);
     let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
-    let origin = Origin::new(&peer, &headers, &[], &RequestIds::new());
+    let origin = Origin::new(&peer, &headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
     let upgrade = upgrade.map(|upgrade| upgrade.parse().unwrap());
     let outgoing =
         Outgoing { target: "/", host: None, origin: &origin, upgrade: upgrade.as_ref(), trusted };
@@ -121,6 +123,7 @@ fn what_a_client_says_about_itself_is_gone_in_every_spelling() {
         "forwarded",
         "x-real-ip",
         "x-request-id",
+        "x-request-start",
         "true-client-ip",
         "x-client-ip",
         "content-length",
@@ -222,14 +225,14 @@ proptest! {
     /// The cheap check agrees with the plain rule: fold the name, look it up.
     #[test]
     fn the_quick_check_is_the_rule(
-        field in "(x|X|c|t|te|host|forwarded|proxy|[a-z]{1,3})([-_.](forwarded|for|real|ip|client|request|id|length|proto|[a-z]{1,9})){0,3}",
+        field in "(x|X|c|t|te|host|forwarded|proxy|[a-z]{1,3})([-_.](forwarded|for|real|ip|client|request|id|start|length|proto|[a-z]{1,9})){0,3}",
         trusted in any::<bool>(),
     ) {
-        const ALWAYS: [&str; 19] = [
+        const ALWAYS: [&str; 20] = [
             "connection", "content-length", "expect", "forwarded", "host", "http2-settings",
             "keep-alive", "proxy", "proxy-authorization", "proxy-connection", "te", "trailer",
             "transfer-encoding", "upgrade", "x-forwarded-for", "x-forwarded-host",
-            "x-forwarded-proto", "x-real-ip", "x-request-id",
+            "x-forwarded-proto", "x-real-ip", "x-request-id", "x-request-start",
         ];
         const UNLESS_TRUSTED: [&str; 2] = ["true-client-ip", "x-client-ip"];
         let field = name(&field);

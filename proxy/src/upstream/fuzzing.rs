@@ -1,5 +1,7 @@
 //! What crosses to the upstream and comes back, for the fuzz targets.
 
+use std::time::SystemTime;
+
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -28,7 +30,8 @@ pub fn request(bytes: &[u8]) {
         return;
     };
     let peer = Peer::new(PEER.into(), Scheme::Http);
-    let origin = Origin::new(&peer, &parts.headers, &[], &RequestIds::new());
+    let origin =
+        Origin::new(&peer, &parts.headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
     let outgoing = Outgoing {
         target: &valid.target,
         host: None,

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::HeaderMap;
@@ -128,7 +128,8 @@ impl Ask {
     ) -> Result<Reply<Pieces>, Failure<io::Error>> {
         let (parts, ()) = self.request.into_parts();
         let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
-        let origin = Origin::new(&peer, &parts.headers, &[], &RequestIds::new());
+        let origin =
+            Origin::new(&peer, &parts.headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
         let outgoing = Outgoing {
             target: "/x?y=1",
             host: None,

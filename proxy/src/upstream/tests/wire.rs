@@ -100,7 +100,7 @@ proptest! {
         }
         let (parts, ()) = asked.body(()).unwrap().into_parts();
         let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
-        let origin = Origin::new(&peer, &parts.headers, &[], &RequestIds::new());
+        let origin = Origin::new(&peer, &parts.headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
         let outgoing =
             Outgoing { target: &target, host: None, origin: &origin, upgrade: None, trusted: false };
         let body = pieces.clone().unwrap_or_default().concat();
