@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cutover_proxy::table::{Balance, Color, HostPattern, Limits, ServiceName, Timeouts};
+use cutover_proxy::table::{Balance, BodyLimit, Color, HostPattern, Limits, ServiceName, Timeouts};
 use ipnet::IpNet;
 
 pub use self::diagnostics::Report;
@@ -150,8 +150,8 @@ pub struct ServiceConfig {
     pub port: Option<u16>,
     /// The Docker network to reach discovered containers on; `None` takes one we share.
     pub network: Option<String>,
-    /// The largest request body in bytes; `None` is unlimited.
-    pub max_body: Option<u64>,
+    /// The largest request body; `None` is that of `[limits]`.
+    pub max_body: Option<BodyLimit>,
     /// Time limits upstream.
     pub timeouts: Timeouts,
     /// How readiness is judged.

@@ -8,8 +8,8 @@ use crate::pool::Pool;
 use crate::route::{Router, UnknownService};
 use crate::stats::{Registry, ServiceCounters};
 use crate::table::{
-    Balance, Color, Generation, Pause, Policy, PoolSpec, ServiceName, ServiceSpec, TableSpec,
-    Timeouts,
+    Balance, BodyLimit, Color, Generation, Limits, Pause, Policy, PoolSpec, ServiceName,
+    ServiceSpec, TableSpec, Timeouts,
 };
 
 /// All that the proxy knows. Immutable, replaced whole, behind one `ArcSwap`.
@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) name: ServiceName,
     pub(crate) balance: Balance,
     pub(crate) host: Option<HeaderValue>,
-    pub(crate) max_body: Option<u64>,
+    pub(crate) max_body: BodyLimit,
     pub(crate) timeouts: Timeouts,
     pub(crate) pause: Option<Pause>,
 }
@@ -103,7 +103,8 @@ impl Table {
             if services.iter().any(|other| other.settings.name == service.name) {
                 return Err(TableError::DoubleService(service.name));
             }
-            services.push(Service::compile(service, spec.generation, previous, registry)?);
+            let limits = &spec.policy.limits;
+            services.push(Service::compile(service, spec.generation, limits, previous, registry)?);
         }
         let router = Router::new(&spec.routes, |name| {
             services.iter().position(|service| service.settings.name == *name)
@@ -122,6 +123,7 @@ impl Service {
     fn compile(
         spec: ServiceSpec,
         generation: Generation,
+        limits: &Limits,
         previous: &Table,
         registry: &Registry,
     ) -> Result<Self, TableError> {
@@ -145,7 +147,7 @@ impl Service {
                 name: spec.name,
                 balance: spec.balance,
                 host,
-                max_body: spec.max_body,
+                max_body: spec.max_body.unwrap_or(limits.max_body),
                 timeouts: spec.timeouts,
                 pause: spec.pause,
             }),

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use crate::client::{Client, RequestEnd};
 use crate::error::Reason;
+use crate::table::BodyLimit;
 use crate::timer::{Sleep, TICK, span};
 
 /// The body of a client's request. Trailers are dropped: no application of ours may take one for a
@@ -56,16 +57,16 @@ impl<B> RequestBody<B>
 where
     B: Body<Data = Bytes>,
 {
-    /// Takes charge of a body, if there is one; `max` is in bytes.
+    /// Takes charge of a body, if there is one.
     ///
     /// # Errors
     /// [`Reason::BodyTooLarge`] when its announced length says so already.
     pub(crate) fn new(
         inner: B,
-        max: Option<u64>,
+        max: BodyLimit,
         client: &Rc<Client>,
     ) -> Result<Option<Self>, Reason> {
-        let max = max.unwrap_or(u64::MAX);
+        let max = max.bytes();
         if inner.is_end_stream() {
             return Ok(None);
         }

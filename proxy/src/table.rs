@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::policy::{Limits, Policy};
+pub use self::policy::{BodyLimit, Limits, Policy};
 pub use self::snapshot::{
     ColorStats, DURATION_BUCKETS, EndpointStats, PoolStats, ProcessStats, ServiceStats, Snapshot,
 };
@@ -103,8 +103,8 @@ pub struct ServiceSpec {
     pub balance: Balance,
     /// `Host` sent upstream; `None` passes the client's through.
     pub host: Option<String>,
-    /// The largest request body, in bytes; `None` is unlimited.
-    pub max_body: Option<u64>,
+    /// The largest request body; `None` is that of [`Limits`].
+    pub max_body: Option<BodyLimit>,
     /// How long each step may take.
     pub timeouts: Timeouts,
     /// Set while requests are held back by an operator.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use common::{DEADLINE, Edge, Response, Then, Upstream, eventually, ok};
+use cutover_proxy::table::BodyLimit;
 
 /// All that comes until the connection is closed; a reset ends it too.
 fn read_all(stream: &mut TcpStream) -> (String, std::io::Result<()>) {
@@ -203,7 +204,7 @@ fn a_length_beside_a_transfer_coding_is_refused_in_any_order_and_place() {
 fn a_body_over_the_limit_is_refused_and_the_client_gets_to_read_why() {
     let upstream = Upstream::saying("hi");
     let mut edge = Edge::in_front_of(&[upstream.address]);
-    edge.service().max_body = Some(1000);
+    edge.service().max_body = Some(BodyLimit::Bytes(1000));
     edge.apply();
     assert_eq!(edge.connect().post("/", &[b'x'; 1000]).status, 200);
     // Announced: refused before the upstream hears of it, though the client sends all it has.
@@ -450,10 +451,26 @@ fn an_interim_response_goes_ahead_of_the_final_one_but_not_to_http_1_0() {
 }
 
 #[test]
+fn a_service_without_a_body_limit_has_that_of_all() {
+    let upstream = Upstream::saying("hi");
+    let mut edge = Edge::in_front_of(&[upstream.address]);
+    edge.spec.policy.limits.max_body = BodyLimit::Bytes(10);
+    edge.apply();
+    assert_eq!(edge.connect().post("/", &[b'x'; 10]).status, 200);
+    assert_eq!(edge.connect().post("/", &[b'x'; 11]).reason(), "body_too_large");
+    for (own, status) in [(BodyLimit::Bytes(12), 413), (BodyLimit::Unlimited, 200)] {
+        edge.service().max_body = Some(own);
+        edge.apply();
+        assert_eq!(edge.connect().post("/", &[b'x'; 12]).status, 200);
+        assert_eq!(edge.connect().post("/", &[b'x'; 13]).status, status);
+    }
+}
+
+#[test]
 fn a_client_that_expects_100_is_told_to_go_on_and_a_refused_one_is_not() {
     let upstream = Upstream::scripted(|seen| Then::Answer(ok(&seen.body.len().to_string())));
     let mut edge = Edge::in_front_of(&[upstream.address]);
-    edge.service().max_body = Some(10);
+    edge.service().max_body = Some(BodyLimit::Bytes(10));
     edge.apply();
     let expect = |length: usize| {
         format!(

@@ -45,7 +45,7 @@ pub(crate) fn service(section: &mut Section<'_>, service: &mut ServiceConfig) {
     section.value("active", &mut service.active, values::active);
     section.value("port", &mut service.port, values::port);
     section.value("network", &mut service.network, |node| values::text(node).map(Some));
-    section.value("max_body", &mut service.max_body, values::size_or_unlimited);
+    section.value("max_body", &mut service.max_body, |node| values::body_limit(node).map(Some));
     section.section("timeouts", |section| timeouts(section, &mut service.timeouts));
     section.section("probe", |section| probe(section, &mut service.probe));
     section.section("drain", |section| drain(section, &mut service.drain));
@@ -129,6 +129,7 @@ fn limits(section: &mut Section<'_>, limits: &mut Limits) {
         values::count(1..=u64::MAX),
     );
     section.value("max_waiting", &mut limits.max_waiting, values::count(0..=u64::MAX));
+    section.value("max_body", &mut limits.max_body, values::body_limit);
 }
 
 fn docker(section: &mut Section<'_>, docker: &mut Docker) {

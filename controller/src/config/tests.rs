@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use cutover_proxy::table::{Balance, HashKey, HostPattern};
+use cutover_proxy::table::{Balance, BodyLimit, HashKey, HostPattern};
 use proptest::prelude::*;
 
 use super::*;
@@ -45,6 +45,7 @@ max_target_bytes = "8KiB"
 max_connections = "auto"
 max_connections_per_client = 256
 max_waiting = 1000
+max_body = "unlimited"
 [docker]
 enable = true
 socket = "/var/run/docker.sock"
@@ -94,6 +95,7 @@ fn the_contract_file_is_the_defaults_plus_one_service() {
         hosts: web.hosts.clone(),
         blue: web.blue.clone(),
         green: web.green.clone(),
+        max_body: Some(BodyLimit::Unlimited),
         probe: web.probe.clone(),
         ..ServiceConfig::default()
     };
@@ -205,8 +207,12 @@ fn routes_stand_in_matching_order() {
 
 #[test]
 fn every_spelling_of_a_value_is_understood() {
-    assert_eq!(service("max_body = \"10MiB\"").max_body, Some(10 << 20));
-    assert_eq!(service("max_body = 17").max_body, Some(17));
+    assert_eq!(service("max_body = \"10MiB\"").max_body, Some(BodyLimit::Bytes(10 << 20)));
+    assert_eq!(service("max_body = 17").max_body, Some(BodyLimit::Bytes(17)));
+    assert_eq!(service("max_body = \"unlimited\"").max_body, Some(BodyLimit::Unlimited));
+    assert_eq!(service("").max_body, None);
+    let limited = parse("[limits]\nmax_body = \"2MiB\"").unwrap();
+    assert_eq!(limited.limits.max_body, BodyLimit::Bytes(2 << 20));
     assert_eq!(
         service("balance = \"hash:cookie:sid\"").balance,
         Balance::Hash(HashKey::Cookie("sid".to_owned()))

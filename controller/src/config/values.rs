@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cutover_proxy::table::BodyLimit;
 use ipnet::IpNet;
 
 use super::tree::{Node, Refusal, Value, nearest};
@@ -185,11 +186,11 @@ pub(crate) fn size_within(range: RangeInclusive<u64>) -> impl Fn(&Node) -> Parse
     }
 }
 
-/// A size, or `"unlimited"`, which is `None`.
-pub(crate) fn size_or_unlimited(node: &Node) -> Parsed<Option<u64>> {
+/// A size, or `"unlimited"`.
+pub(crate) fn body_limit(node: &Node) -> Parsed<BodyLimit> {
     match &node.value {
-        Value::Text(word) | Value::Loose(word) if word == "unlimited" => Ok(None),
-        _ => size(node).map(Some),
+        Value::Text(word) | Value::Loose(word) if word == "unlimited" => Ok(BodyLimit::Unlimited),
+        _ => size(node).map(BodyLimit::Bytes),
     }
 }
 

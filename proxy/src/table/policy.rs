@@ -11,7 +11,7 @@ use super::millis;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
+    /// Peers whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and `X-Request-Start` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What a client may ask of us.
     pub limits: Limits,
@@ -51,6 +51,30 @@ pub struct Limits {
     pub max_connections_per_client: usize,
     /// Requests that may wait for an endpoint or a resume, per service.
     pub max_waiting: usize,
+    /// The largest request body, where the service does not say.
+    pub max_body: BodyLimit,
+}
+
+/// How large the body of a request may be.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyLimit {
+    /// This many bytes.
+    Bytes(u64),
+    /// Any size.
+    #[default]
+    Unlimited,
+}
+
+impl BodyLimit {
+    /// The most bytes that there may be.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Unlimited => u64::MAX,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -68,6 +92,7 @@ impl Default for Limits {
             max_connections: None,
             max_connections_per_client: 256,
             max_waiting: 1000,
+            max_body: BodyLimit::Unlimited,
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use cutover_proxy::table::BodyLimit;
 use proptest::prelude::*;
 
 use super::*;
@@ -40,7 +41,7 @@ fn labels_are_the_keys_of_the_file() {
     assert_eq!(config.hosts.len(), 2);
     assert!(config.strip_prefix && config.rollout.auto);
     assert_eq!(config.drain.timeout, Duration::from_secs(90));
-    assert_eq!(config.max_body, Some(10 << 20));
+    assert_eq!(config.max_body, Some(BodyLimit::Bytes(10 << 20)));
     let ProbeKind::Http { path, status, .. } = config.probe.kind else { panic!("an HTTP probe") };
     assert_eq!((path.as_str(), status), ("/health", vec![(200, 399), (404, 404)]));
 }
