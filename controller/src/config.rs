@@ -292,6 +292,9 @@ pub struct RolloutConfig {
     pub min_requests: u64,
     /// The share of failed requests, from 0 to 1, that is never a reason to go back.
     pub max_error_rate: f64,
+    /// How long nothing of the color that serves may be up until the other one does, if that is
+    /// ready; `None` is for ever.
+    pub failover: Option<Duration>,
     /// How long a candidate may take to become ready.
     pub deploy_timeout: Duration,
     /// How long a candidate must stay ready before the flip.
@@ -310,6 +313,7 @@ impl Default for RolloutConfig {
             monitor: Duration::from_secs(60),
             min_requests: 20,
             max_error_rate: 0.01,
+            failover: Some(Duration::from_secs(3)),
             deploy_timeout: Duration::from_secs(120),
             min_ready: Duration::ZERO,
             retain: 1,

@@ -6,6 +6,7 @@ pub mod controller;
 pub(crate) mod counters;
 mod drain;
 pub(crate) mod edge;
+pub(crate) mod failover;
 pub mod flip;
 mod journaling;
 pub mod lock;

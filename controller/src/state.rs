@@ -3,6 +3,7 @@
 //!
 //! Plain data without I/O. `serving::table` turns it into the proxy's table.
 
+pub(crate) mod classify;
 pub(crate) mod events;
 pub mod health;
 pub mod history;
@@ -11,8 +12,10 @@ pub mod journal;
 mod live;
 pub mod membership;
 pub mod service;
+pub(crate) mod sighting;
 pub mod status;
 pub mod store;
+mod truth;
 mod up;
 pub mod weights;
 pub(crate) mod writer;
@@ -20,6 +23,9 @@ pub(crate) mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
 
 use cutover_proxy::table::{Color, EndpointId, Pause, ServiceName, Snapshot, TableSpec};
 
@@ -28,22 +34,28 @@ use crate::config::{Config, ServiceConfig};
 use crate::state::health::Health;
 use crate::state::holder::Holder;
 use crate::state::journal::Journal;
+use crate::state::sighting::Sighting;
 use crate::state::status::{ConfigStatus, LeftOut};
 use crate::state::weights::Weights;
 
 /// What containers there are, as far as they are ours to serve.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Discovery {
-    /// Configs from labels; a service of the file keeps the file's.
+    /// The live settings of services with labels; a service of the file keeps the file's.
     pub services: BTreeMap<ServiceName, ServiceConfig>,
-    /// Where containers can be reached.
+    /// Where the containers can be reached that get requests when their color serves.
     pub endpoints: Vec<ContainerEndpoint>,
+    /// Where those can be reached that get none, and would if nothing else were left. They are
+    /// probed as well.
+    pub spares: Vec<ContainerEndpoint>,
+    /// How many containers each color has, whatever their state.
+    pub present: BTreeMap<(ServiceName, Color), usize>,
     /// Containers that have labels of ours but serve nothing.
     pub left_out: Vec<LeftOut>,
 }
 
 /// One address of one container.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ContainerEndpoint {
     /// The service it belongs to.
     pub service: ServiceName,
@@ -59,9 +71,32 @@ pub struct ContainerEndpoint {
     pub weight: u32,
     /// What Docker says against it: `unhealthy`, `starting`, `paused`; `None` is well.
     pub unwell: Option<String>,
+    /// The key of its release.
+    pub release: String,
+    /// When the container was created.
+    pub created: SystemTime,
+    /// Its own settings: by these it is probed.
+    pub settings: Arc<ServiceConfig>,
 }
 
 impl ContainerEndpoint {
+    /// An endpoint of which nothing more is known than where it is.
+    #[must_use]
+    pub fn at(service: ServiceName, color: Color, container: &str, address: SocketAddr) -> Self {
+        Self {
+            service,
+            color,
+            container: container.to_owned(),
+            name: container.to_owned(),
+            address,
+            weight: 1,
+            unwell: None,
+            release: String::new(),
+            created: SystemTime::UNIX_EPOCH,
+            settings: Arc::default(),
+        }
+    }
+
     /// Its identity: the container's ID and the port, never the address.
     #[must_use]
     pub fn id(&self) -> EndpointId {
@@ -78,6 +113,8 @@ pub struct State {
     /// How the config file is.
     pub config_status: ConfigStatus,
     /// What Docker has shown us.
+    pub(crate) sighting: Sighting,
+    /// What was made of it.
     pub discovery: Discovery,
     /// What the resolver has found, by name; the last good answer or the error.
     pub names: BTreeMap<String, Resolved>,
@@ -95,6 +132,12 @@ pub struct State {
     pub table: Option<TableSpec>,
     /// The shares in the table that is live.
     pub live: BTreeMap<ServiceName, Weights>,
+    /// Since when nothing of a service has been up.
+    pub(crate) down_since: BTreeMap<ServiceName, Instant>,
+    /// Containers that have served while we looked.
+    pub(crate) served: BTreeSet<String>,
+    /// What people should know of a service, in words.
+    pub notes: BTreeMap<ServiceName, String>,
     /// Colors that served and no longer do, since when, and how long their work may go on.
     pub retired: BTreeMap<(ServiceName, Color), Retired>,
     /// How the last drain of a color ended.
@@ -137,6 +180,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// Why it may not get requests, whatever the probes say.
     pub unwell: Option<String>,
+    /// The settings of its container; `None` has the service's.
+    pub settings: Option<Arc<ServiceConfig>>,
 }
 
 impl State {
@@ -151,6 +196,7 @@ impl State {
         let mut state = Self {
             config: config.into(),
             config_status,
+            sighting: Sighting::default(),
             discovery: Discovery::default(),
             names: BTreeMap::new(),
             health: BTreeMap::new(),
@@ -160,6 +206,9 @@ impl State {
             docker_error: None,
             table: None,
             live: BTreeMap::new(),
+            down_since: BTreeMap::new(),
+            served: BTreeSet::new(),
+            notes: BTreeMap::new(),
             retired: BTreeMap::new(),
             drained: BTreeMap::new(),
             locked: BTreeMap::new(),
@@ -186,8 +235,9 @@ impl State {
         self.config.services.get(name).or_else(|| self.discovery.services.get(name))
     }
 
-    /// The shares of a service: what the journal knows, else what the config says, else (where the
-    /// config's color has no endpoint and the other has) the color that can serve.
+    /// The shares of a service: what the journal knows, else what the config says. Where only the
+    /// other color has static endpoints, that one; containers come one by one, so that for them the
+    /// failover decides.
     #[must_use]
     pub fn weights(&self, name: &ServiceName) -> Weights {
         if let Some(weights) = self.journal.services.get(name).and_then(|s| s.weights) {
@@ -195,8 +245,10 @@ impl State {
         }
         let weights = Weights::from(self.service(name).map(|s| s.active).unwrap_or_default());
         let can = |color| !self.endpoints(name, color).is_empty();
+        let contained =
+            Color::ALL.iter().any(|c| self.discovery.present.contains_key(&(name.clone(), *c)));
         match Color::ALL.into_iter().find(|&color| !weights.serves(color)) {
-            Some(idle) if can(idle) && !can(idle.other()) => Weights::of(idle.into()),
+            Some(idle) if !contained && can(idle) && !can(idle.other()) => Weights::of(idle.into()),
             _ => weights,
         }
     }
@@ -228,6 +280,7 @@ impl State {
                 container: None,
                 weight: fixed.weight,
                 unwell,
+                settings: None,
             };
             if addresses.is_empty() {
                 let error = self.names.get(&fixed.host).and_then(|n| n.error.clone());
@@ -244,14 +297,7 @@ impl State {
             }
         }
         let ours = |e: &&ContainerEndpoint| e.service == *name && e.color == color;
-        endpoints.extend(self.discovery.endpoints.iter().filter(ours).map(|found| Endpoint {
-            id: found.id(),
-            address: Some(found.address),
-            label: found.address.to_string(),
-            container: Some(found.name.clone()),
-            weight: found.weight,
-            unwell: found.unwell.clone(),
-        }));
+        endpoints.extend(self.discovery.endpoints.iter().filter(ours).map(Endpoint::from));
         endpoints
     }
 
@@ -278,6 +324,20 @@ impl State {
     pub fn known(&self) -> String {
         let names: Vec<_> = self.services().map(|(name, _)| name.as_str()).collect();
         names.join(", ")
+    }
+}
+
+impl From<&ContainerEndpoint> for Endpoint {
+    fn from(found: &ContainerEndpoint) -> Self {
+        Self {
+            id: found.id(),
+            address: Some(found.address),
+            label: found.address.to_string(),
+            container: Some(found.name.clone()),
+            weight: found.weight,
+            unwell: found.unwell.clone(),
+            settings: Some(Arc::clone(&found.settings)),
+        }
     }
 }
 

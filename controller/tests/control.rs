@@ -20,7 +20,6 @@ use cutover_controller::serving::controller::Controller;
 use cutover_controller::state::status::ConfigStatus;
 use cutover_controller::state::store::Disk;
 use cutover_controller::state::weights::Target;
-use cutover_controller::state::{ContainerEndpoint, Discovery};
 use cutover_proxy::table::{Color, Pause, ServiceName};
 use cutover_proxy::{Listener, Proxy, Settings, serve_link};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -291,31 +290,4 @@ async fn a_pause_holds_writes_and_a_resume_lets_them_go() {
     assert!(!held.is_finished());
     house.controller.resume(&web()).await.unwrap();
     assert_eq!(timeout(DEADLINE, held).await.unwrap().unwrap().0, 200);
-}
-
-#[tokio::test]
-async fn a_container_that_is_about_to_go_gets_no_new_request() {
-    let house = House::open().await;
-    let container = |id: &str, address| ContainerEndpoint {
-        service: web(),
-        color: Color::Blue,
-        container: id.into(),
-        name: format!("web-{id}"),
-        address,
-        weight: 1,
-        unwell: None,
-    };
-    let endpoints = vec![container("one", app("one").await), container("two", app("two").await)];
-    let discovery = Discovery { endpoints, ..Discovery::default() };
-    house.controller.set_containers(discovery).await.unwrap();
-    let meets = async |name: &str| house.client().await.get().await.1 == name;
-    let seen = async {
-        while !meets("one").await {}
-        while !meets("two").await {}
-    };
-    timeout(DEADLINE, seen).await.expect("a container is never asked");
-    house.controller.remove_endpoint("one").await.unwrap();
-    for _ in 0..50 {
-        assert!(!meets("one").await);
-    }
 }

@@ -201,6 +201,7 @@ fn rollout(section: &mut Section<'_>, rollout: &mut RolloutConfig) {
     section.value("monitor", &mut rollout.monitor, values::duration);
     section.value("min_requests", &mut rollout.min_requests, values::integer(1..=u64::MAX));
     section.value("max_error_rate", &mut rollout.max_error_rate, values::share);
+    section.value("failover", &mut rollout.failover, values::some_time_or_off);
     section.value("deploy_timeout", &mut rollout.deploy_timeout, values::some_time);
     section.value("min_ready", &mut rollout.min_ready, values::duration);
     section.value("retain", &mut rollout.retain, values::count(0..=100));

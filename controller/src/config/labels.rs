@@ -34,6 +34,10 @@ pub struct Labels {
     pub color: Option<Color>,
     /// The compose project it counts as one of; a service is of one project only.
     pub project: Option<String>,
+    /// Other compose projects that may have paths of the service's hosts.
+    pub share: Vec<String>,
+    /// The share of the container within its color.
+    pub weight: u32,
     settings: Vec<Entry>,
 }
 
@@ -76,7 +80,14 @@ impl Labels {
         let compose = || labels.get(COMPOSE_PROJECT).map(|name| (*name).to_owned());
         let project = parsed.project.or_else(compose);
         match service.filter(|_| faults.is_empty()) {
-            Some(service) => Ok(Some(Self { service, color: parsed.color, project, settings })),
+            Some(service) => Ok(Some(Self {
+                service,
+                color: parsed.color,
+                project,
+                share: parsed.share,
+                weight: parsed.weight.unwrap_or(1),
+                settings,
+            })),
             None => {
                 Err(LabelErrors(faults.into_iter().map(|f| LabelError::new(f, &ours)).collect()))
             }
@@ -161,6 +172,8 @@ struct Draft {
     service: Option<ServiceName>,
     color: Option<Color>,
     project: Option<String>,
+    share: Vec<String>,
+    weight: Option<u32>,
     config: ServiceConfig,
 }
 
@@ -177,6 +190,8 @@ impl Draft {
             values::word(&[("blue", Some(Color::Blue)), ("green", Some(Color::Green))])(node)
         });
         section.value("project", &mut self.project, |node| values::text(node).map(Some));
+        section.value("share", &mut self.share, values::list(values::text));
+        section.value("weight", &mut self.weight, |node| values::small(1..=1000)(node).map(Some));
         read_service(section, &mut self.config);
         for key in ["blue", "green"] {
             if let Some(entry) = section.entry(key) {

@@ -258,6 +258,14 @@ pub(crate) fn socket_address_or_off(node: &Node) -> Parsed<Option<SocketAddr>> {
     }
 }
 
+/// A duration that is not zero, or `off`.
+pub(crate) fn some_time_or_off(node: &Node) -> Parsed<Option<Duration>> {
+    match &node.value {
+        Value::Text(word) | Value::Loose(word) if word == "off" => Ok(None),
+        _ => some_time(node).map(Some),
+    }
+}
+
 /// A network, or one address.
 pub(crate) fn network(node: &Node) -> Parsed<IpNet> {
     let typed = text(node)?;

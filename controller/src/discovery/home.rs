@@ -1,30 +1,6 @@
-//! Where we are: it decides by which address a container can be reached.
-
-use std::collections::BTreeSet;
+//! Which container we are in ourselves, if any.
 
 use crate::engine::{Container, Containers};
-
-/// Where Cutover runs.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Home {
-    /// In the host's network: every bridge can be reached.
-    Host,
-    /// In a container: only these networks can be reached.
-    Networks(BTreeSet<String>),
-}
-
-impl Home {
-    /// Where a container of ours is; none is the host.
-    #[must_use]
-    pub(crate) fn of(own: Option<&Container>) -> Self {
-        match own {
-            Some(own) if own.foreign_network.is_none() => {
-                Self::Networks(own.networks.keys().cloned().collect())
-            }
-            _ => Self::Host,
-        }
-    }
-}
 
 /// The container that we are in: its host name is its ID unless someone chose another, and its
 /// cgroup and mounts name it too.

@@ -148,6 +148,7 @@ impl Tools {
         let template = self.containers.inspect(&replica.template).await.map_err(text)?;
         let mut labels = BTreeMap::from([
             (classify::rollout_label(), rollout.to_owned()),
+            (classify::color_label(), part.to.as_str().to_owned()),
             (edge_label(), self.controller.state(|state| state.journal.edge.clone())),
             (format!("{INTERNAL_PREFIX}revision"), part.revision.to_string()),
             (format!("{INTERNAL_PREFIX}image"), part.image.clone()),

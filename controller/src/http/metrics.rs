@@ -16,6 +16,7 @@ use self::family::{Families, Family};
 use crate::serving::controller::Controller;
 use crate::serving::counters::Tally;
 use crate::serving::edge::Link;
+use crate::serving::failover::Reason;
 use crate::state::State;
 use crate::state::weights::Target;
 
@@ -192,6 +193,21 @@ fn own(families: &mut Families, tally: &Tally, names: &BTreeSet<ServiceName>) {
     for ((service, to, result), n) in &counts {
         let labels = [("service", service.as_str()), ("to", *to), ("result", *result)];
         flips.value(&labels, count(*n));
+    }
+    let failovers = families.family(
+        "cutover_failovers_total",
+        "Times that something else served because what should could not.",
+        COUNTER,
+    );
+    let mut counts = tally.failovers.clone();
+    for name in names {
+        for reason in [Reason::NoContainer, Reason::NotUp] {
+            counts.entry((name.clone(), reason.as_str())).or_default();
+        }
+    }
+    for ((service, reason), n) in &counts {
+        let labels = [("service", service.as_str()), ("reason", *reason)];
+        failovers.value(&labels, count(*n));
     }
     let took = &tally.flip_duration;
     families

@@ -42,6 +42,7 @@ impl Controller {
             };
             let old_status = std::mem::replace(&mut state.config_status, status);
             let old = std::mem::replace(&mut state.config, config.into());
+            state.sighting.reread(&state.config.services);
             state.look_up_literals();
             (old, old_status)
         });
@@ -64,6 +65,7 @@ impl Controller {
                 let (config, status) = old;
                 self.change(|state| {
                     state.config = config;
+                    state.sighting.reread(&state.config.services);
                     state.config_status = status;
                 });
                 self.refuse_config(error.to_string());

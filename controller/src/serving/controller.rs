@@ -22,11 +22,11 @@ use crate::serving::counters::{Rates, Tally};
 use crate::serving::edge::{AccessLogTarget, Applied, Edge, Link};
 use crate::serving::resolver::Resolver;
 use crate::serving::table;
+use crate::state::State;
 use crate::state::events::{EventKind, Events};
 use crate::state::status::ConfigStatus;
 use crate::state::store::{Loaded, Store};
 use crate::state::writer::Writer;
-use crate::state::{Discovery, State};
 
 /// A handle to the controller; clones share it.
 #[derive(Clone, Debug)]
@@ -53,7 +53,9 @@ pub(crate) struct Inner {
     pub(crate) stale: Notify,
     /// Whether the first look at the containers is over. Before that no table goes out by itself:
     /// one without them would take from a proxy that serves what it serves.
-    containers_known: watch::Sender<bool>,
+    pub(crate) containers_known: watch::Sender<bool>,
+    /// Something may have to serve instead of something else.
+    pub(crate) failover: Notify,
     /// Something may be draining.
     pub(crate) drains: Notify,
     /// The end is near.
@@ -90,6 +92,7 @@ impl Controller {
             writer: Writer::new(store),
             stale: Notify::new(),
             containers_known: watch::Sender::new(true),
+            failover: Notify::new(),
             drains: Notify::new(),
             drain_ended: watch::Sender::new(()),
             retiring: AtomicBool::new(false),
@@ -99,6 +102,7 @@ impl Controller {
         controller.keep("writing the journal", Self::keep_journal);
         controller.keep("publishing", Self::republish);
         controller.keep("watching drains", Self::watch_drains);
+        controller.keep("failing over", Self::keep_failing_over);
         controller.keep("watching the link", Self::watch_link);
         controller.keep("counting", Self::keep_counting);
         controller
@@ -136,47 +140,29 @@ impl Controller {
         &self.0.events
     }
 
-    /// Replaces what is known of containers: their services and endpoints, in one table.
+    /// Changes what has been seen of containers, and makes that what we go by.
     ///
     /// # Errors
-    /// [`Error::ProxyUnavailable`]: the change is live as soon as there is a proxy, and
-    /// [`Error::Refused`].
+    /// [`Error::Refused`]. Without a proxy the change is live as soon as there is one.
     ///
     /// # Cancel safety
     /// Once begun it goes on to the end.
-    pub async fn set_containers(&self, discovery: Discovery) -> Result<(), Error> {
-        self.rediscover(move |known| *known = discovery).await
-    }
-
-    /// Takes every endpoint of a container out of the table: it is about to go.
-    ///
-    /// # Errors
-    /// As [`Controller::set_containers`].
-    ///
-    /// # Cancel safety
-    /// Once begun it goes on to the end.
-    pub async fn remove_endpoint(&self, container: &str) -> Result<(), Error> {
-        let container = container.to_owned();
-        self.rediscover(move |known| known.endpoints.retain(|e| e.container != container)).await
-    }
-
-    async fn rediscover(
+    pub(crate) async fn sight(
         &self,
-        change: impl FnOnce(&mut Discovery) + Send + 'static,
+        change: impl FnOnce(&mut State) + Send + 'static,
     ) -> Result<(), Error> {
         let this = self.clone();
         detached(async move {
-            let _turn = this.0.turn.lock().await;
-            let changed = this.change(|state| {
-                let before = state.discovery.clone();
-                change(&mut state.discovery);
-                state.look_up_literals();
-                state.discovery != before
-            });
-            if !changed {
-                return Ok(());
+            this.change_quietly(change);
+            let published = {
+                let _turn = this.0.turn.lock().await;
+                this.publish(None).await
+            };
+            match published.inspect_err(|_| this.0.stale.notify_one()) {
+                // It goes out with the first table that a proxy takes.
+                Err(Error::ProxyUnavailable) | Ok(_) => Ok(()),
+                Err(error) => Err(error),
             }
-            this.publish(None).await.map(drop).inspect_err(|_| this.0.stale.notify_one())
         })
         .await
     }
@@ -258,6 +244,7 @@ impl Controller {
     ///
     /// `drain` is for the colors that stop serving with it; `None` is what the config says.
     pub(crate) async fn publish(&self, drain: Option<DrainConfig>) -> Result<Applied, Error> {
+        self.reclassify();
         let (table, live, same) = self.state(|state| {
             let table = table::build(state);
             let same = state.table.as_ref() == Some(&table);
@@ -284,6 +271,18 @@ impl Controller {
         // A full disk must not stop what serves; flips have asked the disk before.
         self.save_soon();
         Ok(applied)
+    }
+
+    /// Brings the state up to date with what has been seen; probes and names follow.
+    fn reclassify(&self) {
+        let changed = self.change_quietly(|state| state.reclassify(Instant::now()));
+        if changed.discovery {
+            self.sync_tasks();
+        }
+        self.0.failover.notify_one();
+        if changed.journal {
+            self.save_soon();
+        }
     }
 
     /// Publishes whenever the state has changed by itself, until the proxy has it.

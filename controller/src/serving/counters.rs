@@ -17,6 +17,8 @@ pub(crate) struct Tally {
     pub(crate) probes: BTreeMap<(ServiceName, Color), Histogram>,
     /// How long drains took.
     pub(crate) drains: BTreeMap<ServiceName, Histogram>,
+    /// Failovers by service and reason.
+    pub(crate) failovers: BTreeMap<(ServiceName, &'static str), u64>,
     /// Config reloads.
     pub(crate) reloads: Reloads,
     /// Finished rollouts by service and result.

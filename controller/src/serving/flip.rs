@@ -295,7 +295,14 @@ impl Controller {
             changes.iter().map(set).collect::<Vec<_>>()
         });
         match self.publish(drain).await {
-            Ok(applied) => Ok(applied),
+            Ok(applied) => {
+                self.change_quietly(|state| {
+                    state
+                        .notes
+                        .retain(|name, _| !changes.iter().any(|(changed, _)| changed == name));
+                });
+                Ok(applied)
+            }
             Err(error) => {
                 self.change_quietly(|state| {
                     for (service, weights) in before.into_iter().rev() {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use cutover_proxy::table::{Color, HostPattern};
+use cutover_proxy::table::{Color, HostPattern, ServiceName};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,7 +19,7 @@ use crate::serving::probe::Prober;
 use crate::serving::resolver::look_again;
 use crate::state::events::EventKind;
 use crate::state::health::{Answer, Health};
-use crate::state::{EndpointKey, State, authority};
+use crate::state::{Endpoint, EndpointKey, State, authority};
 
 /// The tasks there are. One that is taken out ends.
 #[derive(Debug, Default)]
@@ -196,14 +196,23 @@ impl Asked {
 
 fn wanted_probes(state: &State) -> HashMap<EndpointKey, Asked> {
     let mut wanted = HashMap::new();
+    // Each by the settings of its own container, where it has one.
+    let mut ask = |name: &ServiceName, color, endpoint: &Endpoint, service: &ServiceConfig| {
+        if let Some(address) = endpoint.address {
+            let settings = endpoint.settings.as_deref().unwrap_or(service);
+            let key = (name.clone(), color, endpoint.id.clone());
+            wanted.insert(key, Asked::new(address, settings));
+        }
+    };
     for (name, service) in state.services() {
         for color in Color::ALL {
             for endpoint in state.endpoints(name, color) {
-                if let Some(address) = endpoint.address {
-                    wanted.insert((name.clone(), color, endpoint.id), Asked::new(address, service));
-                }
+                ask(name, color, &endpoint, service);
             }
         }
+    }
+    for spare in &state.discovery.spares {
+        ask(&spare.service, spare.color, &Endpoint::from(spare), &spare.settings);
     }
     wanted
 }

@@ -129,7 +129,8 @@ impl Controller {
                     (None, None) => Err(format!("{} has no address", endpoint.label)),
                     (Some(address), None) => {
                         let key = (service.clone(), color, endpoint.id.clone());
-                        let asked = Asked::new(address, config);
+                        let settings = endpoint.settings.as_deref().unwrap_or(config);
+                        let asked = Asked::new(address, settings);
                         let outcome = self.ask_until_sure(&key, &asked).await;
                         outcome.map_err(|answer| format!("{}: {answer}", endpoint.label))
                     }

@@ -12,8 +12,8 @@ use crate::state::State;
 
 /// Builds the table that serves the state as it is. Its generation is left to the link.
 ///
-/// Only colors with a share are in it. Of two services that claim the same host and path the first
-/// keeps it: those of the file before those of labels, then by name.
+/// Only colors with a share are in it. Of two services that claim the same host and path the one that
+/// owns it has it: those of the file before those of labels, then as the journal says.
 #[must_use]
 pub(crate) fn build(state: &State) -> TableSpec {
     TableSpec {
@@ -41,6 +41,11 @@ pub(crate) fn claims(state: &State) -> BTreeMap<(HostPattern, String), Claim> {
                 strip_prefix: config.strip_prefix,
                 service: name.clone(),
             };
+            let owner = state.journal.hosts.owner(host);
+            let foreign = owner.is_some_and(|owner| owner.paths.get(&config.path) != Some(name));
+            if foreign && !state.config.services.contains_key(name) {
+                continue;
+            }
             claims
                 .entry((host.clone(), config.path.clone()))
                 .and_modify(|first: &mut Claim| first.refused.push(name.clone()))

@@ -121,6 +121,19 @@ pub enum EventKind {
         /// Its address or container.
         endpoint: String,
     },
+    /// What should serve could not, so something else of the service that is ready serves.
+    FailedOver {
+        /// The service.
+        service: ServiceName,
+        /// What served.
+        from: &'static str,
+        /// What serves.
+        to: &'static str,
+        /// Why.
+        reason: &'static str,
+        /// The table that did it.
+        generation: Generation,
+    },
     /// Another color serves.
     Flipped {
         /// The service.

@@ -37,6 +37,12 @@ impl Health {
         matches!(self.verdict, Verdict::Up | Verdict::Unjudged { trusted: true })
     }
 
+    /// Whether its probes have passed, so that it is up for a better reason than trust.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.verdict == Verdict::Up
+    }
+
     /// Takes an answer into account. `Some` when [`Health::up`] has changed, with its new value.
     pub fn judge(&mut self, answer: Answer, rise: u32, fall: u32) -> Option<bool> {
         let before = self.up();

@@ -103,7 +103,8 @@ impl History {
     #[must_use]
     pub fn release(&self, revision: u64) -> Option<&Release> {
         let mut entries = self.0.iter().rev();
-        entries.find(|entry| entry.revision() == Some(revision))?.release.as_ref()
+        entries
+            .find_map(|entry| entry.release.as_ref().filter(|_| entry.revision() == Some(revision)))
     }
 
     /// The revision that was done last before another.
@@ -123,8 +124,10 @@ impl History {
     /// time, after a crash, is still one rollout. The last of each kind are kept, and always the
     /// last releases that were done and those of the revisions that `run`.
     pub(super) fn add(&mut self, entry: Entry, run: &[u64]) {
-        let revision = entry.revision();
-        self.0.retain(|old| revision.is_none() || old.revision() != revision);
+        // A failover is of a release that has its entry already.
+        let revision = entry.revision().filter(|_| entry.release.is_some());
+        let same = |old: &Entry| old.release.is_some() && old.revision() == revision;
+        self.0.retain(|old| revision.is_none() || !same(old));
         self.0.push(entry);
         let mut of_kind: BTreeMap<&str, usize> = BTreeMap::new();
         let mut done = 0;

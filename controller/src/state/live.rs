@@ -72,6 +72,10 @@ impl State {
                 self.journal.services.entry(name).or_default().weights.get_or_insert(weights);
             }
         }
+        let serving = self.discovery.endpoints.iter().filter(|found| {
+            self.live.get(&found.service).is_some_and(|weights| weights.serves(found.color))
+        });
+        self.served.extend(serving.map(|found| found.container.clone()));
         self.journal.generation = self.journal.generation.max(generation);
         self.published = true;
         self.end_boot();

@@ -333,7 +333,7 @@ async fn a_journal_that_cannot_be_written_refuses_flips_and_goes_on_serving() {
     let house = House::new().await;
     let in_the_way = house.dir.path().join("state/state.json.new");
     house.until(|_| !in_the_way.exists()).await;
-    std::fs::create_dir(&in_the_way).unwrap();
+    std::fs::create_dir_all(&in_the_way).unwrap();
     let error = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
     assert!(matches!(error, Error::StateUnwritable { .. }), "{error:?}");
     assert_eq!(house.web(), [Color::Blue]);

@@ -84,15 +84,8 @@ fn a_name_makes_an_endpoint_of_each_address_and_none_while_it_has_no_answer() {
 fn a_container_is_known_by_its_id_and_an_unwell_one_is_not_up() {
     let mut state = state(web(&[], &[]), None);
     let address: SocketAddr = "10.0.0.9:80".parse().unwrap();
-    let mut container = ContainerEndpoint {
-        service: "web".parse().unwrap(),
-        color: Color::Blue,
-        container: "c0ffee".into(),
-        name: "web-blue-1".into(),
-        address,
-        weight: 1,
-        unwell: None,
-    };
+    let web = "web".parse().unwrap();
+    let mut container = ContainerEndpoint::at(web, Color::Blue, "c0ffee", address);
     assert_eq!(container.id(), EndpointId::from("c0ffee:80"));
     state.discovery.endpoints = vec![container.clone()];
     assert_eq!(pools(&state)[0].2, [("c0ffee:80".into(), true)]);
