@@ -171,3 +171,36 @@ async fn the_access_log_file_travels_with_its_message() {
     sent.unwrap();
     assert_eq!(std::fs::read_to_string(log_path).unwrap(), "a line\n");
 }
+
+#[tokio::test]
+async fn a_proxy_that_answers_with_a_wrong_number_does_not_spoil_it_for_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, listener) = listener(&dir);
+    let edge = Edge::connect(path, Generation(3));
+    let mut liar = Peer::accept(&listener, 0).await;
+    let lies = async {
+        liar.receive().await;
+        liar.send(&FromProxy::Applied { generation: Generation(u64::MAX), swap_ns: 1 }).await;
+        let mut honest = Peer::accept(&listener, 0).await;
+        let seen = honest.apply().await;
+        (honest, seen)
+    };
+    let (applied, (_honest, seen)) = tokio::join!(edge.apply(TableSpec::default()), lies);
+    assert_eq!(applied.unwrap().generation, seen);
+    assert!(seen < Generation(10), "{seen}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_greets_with_an_absurd_number_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, listener) = listener(&dir);
+    let edge = Edge::connect(path, Generation(3));
+    let _liar = Peer::accept(&listener, u64::MAX).await;
+    let meets = async {
+        let mut honest = Peer::accept(&listener, 3).await;
+        honest.apply().await;
+        honest
+    };
+    let (applied, _honest) = tokio::join!(edge.apply(TableSpec::default()), meets);
+    assert_eq!(applied.unwrap().generation, Generation(4));
+}
