@@ -164,6 +164,28 @@ impl Error {
         }
     }
 
+    /// Whether the same may succeed when it is tried again, without anybody changing anything: the
+    /// engine, the proxy or the disk did not answer or had no room.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::DockerUnavailable(_) | Self::ProxyUnavailable | Self::StateUnwritable { .. } => {
+                true
+            }
+            Self::BadRequest(_)
+            | Self::ConfigInvalid(_)
+            | Self::Failed(_)
+            | Self::Forbidden
+            | Self::NotFound(_)
+            | Self::ProbeFailed { .. }
+            | Self::Refused(_)
+            | Self::RolloutInProgress { .. }
+            | Self::TooLarge
+            | Self::UnknownService { .. }
+            | Self::WrongMethod => false,
+        }
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> String {

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,7 +179,7 @@ fn keep(path: &Path, text: &str) {
     let new = path.with_extension("new");
     let write = || {
         if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         let mut file = fs::OpenOptions::new()
             .write(true)
@@ -187,6 +187,8 @@ fn keep(path: &Path, text: &str) {
             .truncate(true)
             .mode(0o600)
             .open(&new)?;
+        // One that was left by an older version may be open to everybody.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)
