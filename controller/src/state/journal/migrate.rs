@@ -102,7 +102,11 @@ fn parts_v1(record: &Value) -> Vec<PartV1> {
     parts.filter_map(|part| PartV1::deserialize(part).ok()).collect()
 }
 
+/// Its release stood within its report.
 fn entry_v1(mut report: Value) -> Entry {
     let release = report.as_object_mut().and_then(|fields| fields.remove("release"));
     Entry::new(report, release.and_then(|release| Release::deserialize(release).ok()))
 }
+
+#[cfg(test)]
+mod tests;
