@@ -14,6 +14,8 @@ mod container;
 pub(crate) mod docker;
 pub(crate) mod drained;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod image;
 mod signal;
 mod workload;

@@ -64,3 +64,5 @@ pub mod error;
 pub mod config;
 mod millis;
 mod panics;
+#[cfg(test)]
+mod testing;

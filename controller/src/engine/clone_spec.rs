@@ -36,8 +36,23 @@ pub(crate) struct Spec {
 pub(crate) struct CopyError(pub String);
 
 impl Blueprint {
-    pub(super) fn new(inspected: ContainerInspectResponse, image: ImageConfig) -> Self {
-        Self { inspected, image }
+    /// Out of what the engine says of a container, and of its image: the latter is `Err` with
+    /// whether it is gone, where the engine does not say.
+    ///
+    /// # Errors
+    /// [`EngineError::ImageUnknown`].
+    pub(super) fn read(
+        inspected: ContainerInspectResponse,
+        image: Result<ImageConfig, bool>,
+    ) -> Result<Self, EngineError> {
+        match image {
+            Ok(image) => Ok(Self { inspected, image }),
+            Err(gone) => Err(EngineError::ImageUnknown {
+                container: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+                image: inspected.image.unwrap_or_default(),
+                gone,
+            }),
+        }
     }
 
     /// Describes a copy of it with another image, and labels of ours over its own.
@@ -314,7 +329,7 @@ mod tests {
             labels: map(&[("built", "monday")]),
             ..ImageConfig::default()
         };
-        Blueprint::new(inspected, image)
+        Blueprint::read(inspected, Ok(image)).unwrap()
     }
 
     #[test]

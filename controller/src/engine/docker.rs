@@ -7,7 +7,7 @@ mod create;
 mod events;
 mod list;
 mod pull;
-mod read;
+pub(super) mod read;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,14 +95,9 @@ impl Engine for Docker {
         let client = self.client().await?;
         let inspected = within("inspect", CALL, client.inspect_container(id, None)).await?;
         let image = inspected.image.clone().unwrap_or_default();
-        match within("inspect image", CALL, client.inspect_image(&image)).await {
-            Ok(image) => Ok(Blueprint::new(inspected, image.config.unwrap_or_default())),
-            Err(error) => Err(EngineError::ImageUnknown {
-                container: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-                image,
-                gone: error.is_not_found(),
-            }),
-        }
+        let image = within("inspect image", CALL, client.inspect_image(&image)).await;
+        let config = image.map(|image| image.config.unwrap_or_default());
+        Blueprint::read(inspected, config.map_err(|error| error.is_not_found()))
     }
 
     async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError> {

@@ -10,7 +10,7 @@ use crate::engine::container::Wellness;
 use crate::engine::{Container, Image, State, WorkloadId};
 
 /// A container; `None` for an answer without an ID.
-pub(super) fn container(inspected: ContainerInspectResponse) -> Option<Container> {
+pub(in crate::engine) fn container(inspected: ContainerInspectResponse) -> Option<Container> {
     let id = WorkloadId::local(inspected.id?);
     let config = inspected.config.unwrap_or_default();
     let host = inspected.host_config.unwrap_or_default();

@@ -1,0 +1,3 @@
+//! What tests of several rooms share. Not part of the product.
+
+pub(crate) mod crash_points;
