@@ -28,7 +28,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub(crate) use self::change::{Change, Changes, Transition};
-pub(crate) use self::clone_spec::{Blueprint, Spec};
+pub(crate) use self::clone_spec::{Blueprint, Notice, Spec};
 #[cfg(test)]
 pub(crate) use self::container::Wellness;
 pub(crate) use self::container::{Container, State};

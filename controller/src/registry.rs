@@ -1,15 +1,21 @@
 //! Who we are to a registry: what `docker login` has left, and what a caller sends along.
 //!
+//! Logins come from the file itself or from the credential helpers that it names (`credsStore`,
+//! `credHelpers`). Image references are taken apart by hand: the crate that does it (oci-spec) takes no
+//! image IDs and brings a regular expression engine along.
+//!
 //! Held in memory for the one pull that needs it; never written, never shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use docker_credential::{CredentialRetrievalError, DockerCredential};
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 
 /// The header with logins for several registries, as in Docker's own API.
 pub(crate) const ALL_HEADER: &str = "x-registry-config";
@@ -74,11 +80,15 @@ impl Logins {
             .then(|| base64::engine::general_purpose::URL_SAFE.encode(json))
     }
 
-    /// What `docker login` has written into this directory's `config.json`.
+    /// What `docker login` has left in this directory's `config.json`, or with the credential
+    /// helpers that it names: for one image's registry, or for all that it knows of.
+    ///
+    /// Blocks while a helper runs. One that fails has no login for its registry, and says so in the
+    /// log: the registry may want none.
     ///
     /// # Errors
     /// What is wrong with the file; one that is not there has no logins.
-    pub(crate) fn from_dir(dir: &Path) -> Result<Self, String> {
+    pub(crate) fn from_dir(dir: &Path, image: Option<&str>) -> Result<Self, String> {
         let file = dir.join("config.json");
         let bytes = match std::fs::read(&file) {
             Ok(bytes) => bytes,
@@ -90,22 +100,18 @@ impl Logins {
         // A parser's words would quote the file.
         let config: ConfigFile = serde_json::from_slice(&bytes)
             .map_err(|error| format!("{}:{}: not JSON of Docker", file.display(), error.line()))?;
-        let login = |(key, entry): (String, Entry)| Some((host(&key), entry.login(&key)?));
-        let registries = config.auths.into_iter().filter_map(login).collect();
-        Ok(Self { registries, any: None })
+        let wanted = image.map(registry);
+        let is_wanted = |key: &str| wanted.is_none_or(|wanted| host(key) == wanted);
+        let keys: BTreeSet<String> = config.keys(wanted);
+        let login = |key: String| Some((host(&key), config.login(&key, &bytes)?));
+        let registries = keys.into_iter().filter(|key| is_wanted(key)).filter_map(login);
+        Ok(Self { registries: registries.collect(), any: None })
     }
 
     /// The login for an image's registry.
     #[must_use]
     pub(crate) fn of(&self, image: &str) -> Option<&Login> {
         self.registries.get(registry(image)).or(self.any.as_ref())
-    }
-
-    /// Only the login for an image's registry.
-    #[must_use]
-    pub(crate) fn only(mut self, image: &str) -> Self {
-        self.registries.retain(|key, _| key == registry(image));
-        self
     }
 }
 
@@ -145,9 +151,63 @@ fn host(key: &str) -> String {
 }
 
 #[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
 struct ConfigFile {
-    #[serde(default)]
     auths: BTreeMap<String, Entry>,
+    /// The helper of a registry.
+    cred_helpers: BTreeMap<String, String>,
+    /// The helper of all others.
+    creds_store: Option<String>,
+}
+
+impl ConfigFile {
+    /// Every registry that it has something to say of. A store is asked for any registry.
+    fn keys(&self, wanted: Option<&str>) -> BTreeSet<String> {
+        let named = self.auths.keys().chain(self.cred_helpers.keys()).cloned();
+        let mut keys: BTreeSet<_> = named.collect();
+        let asks_store = self.creds_store.as_ref().is_some_and(|store| !store.is_empty());
+        if let Some(wanted) = wanted.filter(|_| asks_store)
+            && !keys.iter().any(|key| host(key) == wanted)
+        {
+            // What `docker login` has called Docker Hub ever since.
+            keys.insert(if wanted == HUB { HUB_KEY.to_owned() } else { wanted.to_owned() });
+        }
+        keys
+    }
+
+    /// What the file says itself, or else the helper for a registry.
+    fn login(&self, key: &str, file: &[u8]) -> Option<Login> {
+        let helped = self.cred_helpers.get(key).is_some_and(|helper| !helper.is_empty());
+        let own = self.auths.get(key).filter(|_| !helped).and_then(|entry| entry.login(key));
+        if own.is_some() {
+            return own;
+        }
+        if !helped && self.creds_store.as_ref().is_none_or(String::is_empty) {
+            return None;
+        }
+        let (username, password, identitytoken) =
+            match docker_credential::get_credential_from_reader(file, key) {
+                Ok(DockerCredential::UsernamePassword(user, password)) => {
+                    (Some(user), Some(password), None)
+                }
+                // A helper that has a token says so in place of a name.
+                Ok(DockerCredential::IdentityToken(token)) => (None, None, Some(token)),
+                Err(error) => {
+                    // Its own words may hold what it was asked for.
+                    let why = match error {
+                        CredentialRetrievalError::HelperFailure { helper, .. } => {
+                            format!("{helper} has none")
+                        }
+                        error => error.to_string(),
+                    };
+                    debug!(registry = host(key), why, "no login");
+                    return None;
+                }
+            };
+        let serveraddress = Some(key.to_owned());
+        Some(Login { username, password, identitytoken, serveraddress, registrytoken: None })
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -159,7 +219,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn login(self, key: &str) -> Option<Login> {
+    fn login(&self, key: &str) -> Option<Login> {
         let decoded = String::from_utf8(decoded(self.auth.as_bytes())?).ok()?;
         let (username, password) = decoded.split_once(':').unwrap_or_default();
         let filled = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -167,8 +227,8 @@ impl Entry {
             username: filled(username),
             // Old clients have put a zero behind it.
             password: filled(password.trim_end_matches('\0')),
-            identitytoken: self.identitytoken,
-            registrytoken: self.registrytoken,
+            identitytoken: self.identitytoken.clone(),
+            registrytoken: self.registrytoken.clone(),
             serveraddress: Some(key.to_owned()),
         };
         // A credential helper leaves an empty entry.
@@ -191,6 +251,8 @@ fn decoded(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 const HUB: &str = "docker.io";
+/// Docker Hub, as a key of `auths` and to helpers.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 #[cfg(test)]
 mod tests {
@@ -218,9 +280,9 @@ mod tests {
             "https://index.docker.io/v1/": {"auth": "aDpw"},
             "https://other.example": {"auth": "", "registrytoken": "t"},
             "helper.example": {}
-        }, "credsStore": "pass"}"#;
+        }, "credsStore": "cutover-none"}"#;
         std::fs::write(dir.path().join("config.json"), auths).unwrap();
-        let sent = Logins::from_dir(dir.path()).unwrap().header().unwrap();
+        let sent = Logins::from_dir(dir.path(), None).unwrap().header().unwrap();
         let logins = Logins::from_headers(None, Some(sent.as_bytes())).unwrap();
         let password = |image: &str| logins.of(image)?.password.clone();
         assert_eq!(password("reg.example:5000/app:1").as_deref(), Some("p:w"));
@@ -229,16 +291,17 @@ mod tests {
         assert!(logins.of("other.example/app").unwrap().registrytoken.is_some());
         assert_eq!(logins.of("reg.example/app:1"), None);
         assert_eq!(logins.of("helper.example/app:1"), None);
-        assert!(logins.clone().only("app:1").of("reg.example:5000/app").is_none());
+        let one = Logins::from_dir(dir.path(), Some("app:1")).unwrap();
+        assert!(one.of("reg.example:5000/app").is_none() && one.of("app:1").is_some());
     }
 
     #[test]
     fn a_config_that_is_not_there_has_no_logins_and_a_broken_one_is_not_quoted() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Logins::from_dir(dir.path()), Ok(Logins::default()));
+        assert_eq!(Logins::from_dir(dir.path(), None), Ok(Logins::default()));
         assert_eq!(Logins::default().header(), None);
         std::fs::write(dir.path().join("config.json"), "{\"auths\": secret").unwrap();
-        let error = Logins::from_dir(dir.path()).unwrap_err();
+        let error = Logins::from_dir(dir.path(), None).unwrap_err();
         assert!(error.contains("config.json:1") && !error.contains("secret"), "{error}");
     }
 

@@ -48,15 +48,11 @@ impl Client {
     /// The same, that sends what the caller's `docker login` has left: for one image's registry, or
     /// for all where only the controller knows which image it will be.
     pub(super) fn with_logins(&self, image: Option<&str>) -> Self {
-        let logins = Logins::from_dir(&registry::config_dir()).unwrap_or_else(|error| {
+        let logins = Logins::from_dir(&registry::config_dir(), image).unwrap_or_else(|error| {
             // It may not be needed; if it is, the registry will say so.
             drop(writeln!(std::io::stderr(), "no logins for registries: {}", plain(&error)));
             Logins::default()
         });
-        let logins = match image {
-            Some(image) => logins.only(image),
-            None => logins,
-        };
         let header = logins.header().and_then(|text| HeaderValue::try_from(text).ok());
         let logins = header.map(|mut header| {
             header.set_sensitive(true);

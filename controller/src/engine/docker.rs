@@ -5,6 +5,7 @@
 
 mod create;
 mod events;
+mod files;
 mod list;
 mod pull;
 pub(super) mod read;
@@ -97,7 +98,9 @@ impl Engine for Docker {
         let image = inspected.image.clone().unwrap_or_default();
         let image = within("inspect image", CALL, client.inspect_image(&image)).await;
         let config = image.map(|image| image.config.unwrap_or_default());
-        Blueprint::read(inspected, config.map_err(|error| error.is_not_found()))
+        let files = self.files(&inspected).await?;
+        let blueprint = Blueprint::read(inspected, config.map_err(|error| error.is_not_found()))?;
+        Ok(blueprint.with_files(files))
     }
 
     async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError> {

@@ -35,6 +35,7 @@ use self::faults::Faults;
 pub(crate) use self::faults::{Call, Fault};
 use self::host::Host;
 pub(crate) use self::image::FakeImage;
+pub(super) use self::inspect::merged;
 use super::{Containers, EngineError};
 use crate::testing::crash_points::CrashPoints;
 

@@ -73,7 +73,7 @@ impl Tools {
                 say(json!({"phase": "pull", "bytes": pull.bytes, "total": pull.total}));
             }
         };
-        let login = self.login(logins, reference);
+        let login = self.login(logins, reference).await;
         let pulled = self.containers.pull(reference, login, &mut note);
         let unpulled =
             |error: EngineError| format!("{}: {reference} cannot be pulled", error.said());
@@ -85,12 +85,17 @@ impl Tools {
     }
 
     /// The caller's login for an image's registry, or that of a Docker config which is mounted.
-    pub(super) fn login(&self, callers: &Logins, reference: &str) -> Option<Login> {
-        callers.of(reference).cloned().or_else(|| {
-            let mounted = Logins::from_dir(&registry::config_dir());
-            let mounted = mounted.inspect_err(|error| warn!(error, "no logins from there"));
-            mounted.ok()?.of(reference).cloned()
-        })
+    pub(super) async fn login(&self, callers: &Logins, reference: &str) -> Option<Login> {
+        if let Some(login) = callers.of(reference) {
+            return Some(login.clone());
+        }
+        let image = reference.to_owned();
+        // A credential helper takes its time.
+        let mounted = tokio::task::spawn_blocking(move || {
+            let mounted = Logins::from_dir(&registry::config_dir(), Some(&image));
+            mounted.inspect_err(|error| warn!(error, "no logins from there")).ok()
+        });
+        mounted.await.ok()??.of(reference).cloned()
     }
 
     /// Where both serve: lets the color finish, with the other serving alone meanwhile.

@@ -24,7 +24,11 @@ impl Docker {
             }
             Err(error) => return Err(error),
         };
-        if let Err(error) = self.join(&id, &spec, |_| true).await {
+        let rest = async {
+            self.join(&id, &spec, |_| true).await?;
+            self.upload(&id, &spec).await
+        };
+        if let Err(error) = rest.await {
             self.remove(&id).await.ok();
             return Err(error);
         }
@@ -36,6 +40,7 @@ impl Docker {
         if there.state == State::Created {
             let missing = |network: &str| !there.joined.contains(network);
             self.join(there.id.as_str(), spec, missing).await?;
+            self.upload(there.id.as_str(), spec).await?;
         }
         Ok(there.id)
     }

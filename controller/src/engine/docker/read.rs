@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, ImageInspect,
+    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, ImageInspect, MountPoint,
 };
 
+use crate::engine::clone_spec::is_anonymous;
 use crate::engine::container::Wellness;
 use crate::engine::{Container, Image, State, WorkloadId};
 
@@ -39,7 +40,9 @@ pub(in crate::engine) fn container(inspected: ContainerInspectResponse) -> Optio
     let bindings = host.port_bindings.unwrap_or_default();
     let published = bindings.into_values().flatten().flatten();
     let mounts = inspected.mounts.unwrap_or_default();
-    let writable = mounts.into_iter().filter(|mount| mount.rw == Some(true));
+    // Volumes without a name are a copy's own business.
+    let named = |mount: &MountPoint| !mount.name.as_deref().is_some_and(is_anonymous);
+    let writable = mounts.into_iter().filter(|m| m.rw == Some(true) && named(m));
     Some(Container {
         id,
         name: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -69,9 +72,7 @@ pub(in crate::engine) fn container(inspected: ContainerInspectResponse) -> Optio
             .stop_timeout
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or(STOP_GRACE, Duration::from_secs),
-        writable_mounts: writable
-            .filter_map(|mount| mount.name.filter(|n| !anonymous(n)).or(mount.source))
-            .collect(),
+        writable_mounts: writable.filter_map(|mount| mount.name.or(mount.source)).collect(),
         memory: host.memory.and_then(|bytes| bytes.try_into().ok()).unwrap_or(0),
         health_checked: config.healthcheck.is_some_and(|check| {
             check.test.is_some_and(|test| !test.is_empty() && test != ["NONE"])
@@ -89,7 +90,7 @@ pub(super) fn image(inspected: ImageInspect) -> Option<Image> {
 }
 
 /// A time of RFC 3339, in UTC or with an offset; `None` for Docker's year 1, which means never.
-fn time(text: &str) -> Option<SystemTime> {
+pub(super) fn time(text: &str) -> Option<SystemTime> {
     if let Ok(time) = humantime::parse_rfc3339(text) {
         return Some(time);
     }
@@ -104,11 +105,6 @@ fn time(text: &str) -> Option<SystemTime> {
     let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
     let offset = Duration::from_secs(seconds);
     if ahead { local.checked_sub(offset) } else { local.checked_add(offset) }
-}
-
-/// Whether nobody gave a volume its name.
-fn anonymous(volume: &str) -> bool {
-    volume.len() == 64 && volume.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Docker's own.

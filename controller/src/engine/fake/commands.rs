@@ -86,7 +86,7 @@ impl FakeEngine {
         };
         let more =
             names.iter().skip(1).map(|name| (name.clone(), NetworkConnectRequest::default()));
-        let spec = Spec { body, networks: more.collect() };
+        let spec = Spec { body, networks: more.collect(), files: Vec::new() };
         host.create(&run.name, spec).unwrap()
     }
 

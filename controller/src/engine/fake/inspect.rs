@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum,
-    EndpointSettings, Health, HealthConfig, HealthStatusEnum, HealthcheckResult, ImageConfig,
-    MountPoint, NetworkSettings,
+    ContainerConfig, ContainerCreateBody, ContainerInspectResponse, ContainerState,
+    ContainerStateStatusEnum, EndpointSettings, Health, HealthConfig, HealthStatusEnum,
+    HealthcheckResult, ImageConfig, MountPoint, NetworkSettings,
 };
 
 use super::clock::date;
 use super::workload::Workload;
+use crate::engine::State;
 use crate::engine::container::Wellness;
-use crate::engine::{Spec, State};
 
 /// The answer to `GET /containers/ID/json`.
 pub(super) fn inspect(workload: &Workload) -> ContainerInspectResponse {
@@ -45,7 +45,7 @@ pub(super) fn inspect(workload: &Workload) -> ContainerInspectResponse {
         restart_count: Some(workload.restarts),
         state: Some(state(workload)),
         mounts: Some(mounts.collect()),
-        config: Some(config(&workload.spec, &workload.image, &workload.id)),
+        config: Some(merged(workload.spec.body.clone(), &workload.image, &workload.id)),
         network_settings: Some(NetworkSettings {
             networks: Some(networks.collect::<HashMap<_, _>>()),
             ..NetworkSettings::default()
@@ -83,8 +83,11 @@ fn state(workload: &Workload) -> ContainerState {
 }
 
 /// What the user and the image say together, merged as Docker's daemon does (`daemon/commit.go`).
-fn config(spec: &Spec, image: &ImageConfig, id: &str) -> ContainerConfig {
-    let user = spec.body.clone();
+pub(in crate::engine) fn merged(
+    user: ContainerCreateBody,
+    image: &ImageConfig,
+    id: &str,
+) -> ContainerConfig {
     let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let key = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
     let mut env = user.env.unwrap_or_default();

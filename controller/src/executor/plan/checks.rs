@@ -111,7 +111,7 @@ pub(super) async fn image(part: &Part, tools: &Tools, logins: &Logins) -> Option
         PullPolicy::Missing if here => return None,
         PullPolicy::Always | PullPolicy::Missing => {}
     }
-    let login = tools.login(logins, wanted);
+    let login = tools.login(logins, wanted).await;
     let error = tools.containers.registry_has(wanted, login).await.err()?;
     found(
         "image_unreachable",
