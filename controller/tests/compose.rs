@@ -115,6 +115,7 @@ impl<'i> Project<'i> {
             self.inspect("edge", "{{.State.Health.Status}}") == "healthy"
         });
         self.proxy_is_nobody();
+        self.prometheus_finds_the_metrics();
         self.stop_the_edge();
     }
 
@@ -185,6 +186,22 @@ impl<'i> Project<'i> {
             assert!(proxy.contains(line), "{line} in {proxy}");
         }
         assert!(proxy.contains("Groups:\t\n") || proxy.contains("Groups:\t \n"), "{proxy}");
+    }
+
+    /// Where the Prometheus of the profile `monitoring` looks: on the network of the project.
+    fn prometheus_finds_the_metrics(&self) {
+        let config = include_str!("../monitoring/prometheus.yml");
+        assert!(config.contains(r#"targets: ["edge:1936"]"#), "{config}");
+        let profile = ["--profile", "monitoring", "config", "--services"];
+        let services = succeeded(self.compose().args(profile));
+        assert!(services.lines().any(|service| service == "prometheus"), "{services}");
+        let address =
+            self.inspect("edge", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
+        let mut stream = TcpStream::connect((address.as_str(), 1936)).unwrap();
+        let metrics = ask(&mut stream, "edge", "/metrics").unwrap();
+        assert_eq!(metrics.status, 200);
+        let served = "cutover_active{color=\"green\",service=\"web\"} 1\n";
+        assert!(metrics.body.contains(served), "{}", metrics.body);
     }
 
     /// As `docker stop` does it: in time, and with success.
