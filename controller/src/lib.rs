@@ -6,10 +6,10 @@
 //! `cutover run` is three processes of one binary. The `supervisor` is PID 1: it binds the sockets,
 //! starts the two others, starts again whichever dies, and reads nothing that a client sent. The
 //! proxy, [`cutover_proxy`], gets the listening sockets, gives up what it does not need (`process::confine`)
-//! and parses the internet. The controller, `run`, reads the config, talks to Docker and owns the
+//! and parses the internet. The controller, `process::controller`, reads the config, talks to Docker and owns the
 //! disk. The supervisor keeps the sockets open, so while a proxy is replaced clients wait in the
-//! backlog instead of being refused. It holds one end of each child's leash: when the supervisor
-//! goes, however it goes, so do they.
+//! backlog instead of being refused. It holds one end of a connection to each child: when the
+//! supervisor goes, however it goes, so do they.
 //!
 //! # The way of a flip
 //!

@@ -1,4 +1,4 @@
-//! Time as JSON, the journal and the leash hold it: whole milliseconds.
+//! Time as JSON, the journal and orders to a child hold it: whole milliseconds.
 
 use std::time::Duration;
 

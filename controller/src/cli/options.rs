@@ -170,15 +170,15 @@ pub(super) struct Controller {
     /// Where to keep the last valid config.
     #[arg(long, value_name = "FILE", hide = true)]
     pub(super) last_good: Option<PathBuf>,
-    /// Standard input is a supervisor's leash.
+    /// Standard input is the connection to a supervisor.
     #[arg(long, hide = true)]
-    pub(super) leash: bool,
+    pub(super) handoff: bool,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct Proxy {
     /// Where to listen.
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "leash", num_args = 1..)]
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "handoff", num_args = 1..)]
     pub(super) listen: Vec<SocketAddr>,
     /// The socket by which a controller reaches this proxy.
     #[arg(long, value_name = "PATH", default_value = "/run/cutover/proxy.sock")]
@@ -192,9 +192,9 @@ pub(super) struct Proxy {
     /// The user and group to become once the sockets are bound, where started as root.
     #[arg(long, value_name = "ID")]
     pub(super) user: Option<u32>,
-    /// Standard input is a supervisor's leash.
+    /// Standard input is the connection to a supervisor.
     #[arg(long, hide = true)]
-    pub(super) leash: bool,
+    pub(super) handoff: bool,
 }
 
 fn share(text: &str) -> Result<(String, u32), String> {

@@ -5,8 +5,9 @@ use std::path::Path;
 use super::failure::{Failure, code};
 use super::options::{Controller, Proxy};
 use crate::config::Config;
-use crate::process::roles::{ControllerError, ControllerOptions, ProxyOptions};
-use crate::process::{log, roles, supervisor};
+use crate::process::controller::{ControllerError, ControllerOptions};
+use crate::process::proxy::ProxyOptions;
+use crate::process::{self, log, supervisor};
 
 /// `cutover run`.
 pub(super) fn supervisor(path: Option<&Path>) -> Result<u8, Failure> {
@@ -30,9 +31,9 @@ pub(super) fn proxy(options: Proxy) -> Result<u8, Failure> {
         workers: options.workers,
         shutdown_timeout: options.shutdown_timeout,
         user: options.user,
-        leash: options.leash,
+        handoff: options.handoff,
     };
-    roles::proxy(&options).map_err(|error| Failure::other(format!("{error:#}")))?;
+    process::proxy::run(&options).map_err(|error| Failure::other(format!("{error:#}")))?;
     Ok(code::DONE)
 }
 
@@ -42,9 +43,9 @@ pub(super) fn controller(options: Controller) -> Result<u8, Failure> {
     let options = ControllerOptions {
         config: options.config,
         last_good: options.last_good,
-        leash: options.leash,
+        handoff: options.handoff,
     };
-    match roles::controller(&options) {
+    match process::controller::run(&options) {
         Ok(()) => Ok(code::DONE),
         Err(ControllerError::Config(report)) => Err(report.into()),
         Err(ControllerError::Other(error)) => Err(Failure::other(format!("{error:#}"))),

@@ -3,10 +3,6 @@
 //! Small and dull on purpose: it is PID 1, the one process whose crash nobody repairs, so it parses
 //! nothing that a client or Docker sent.
 
-mod child;
-pub(crate) mod handoff;
-pub(crate) mod sockets;
-
 use std::ffi::OsString;
 use std::future::pending;
 use std::path::Path;
@@ -17,9 +13,9 @@ use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use self::child::{Backoff, Child, Role};
-use self::handoff::Order;
-use self::sockets::Sockets;
+use super::child::{Backoff, Child, Role};
+use super::handoff::Order;
+use super::sockets::Sockets;
 use crate::config::Config;
 
 /// What a child may need beyond the deadline it was given, to say goodbye.

@@ -1,18 +1,20 @@
 //! `cutover controller`: the process that knows the config, probes, and answers the control socket.
 
+mod assembly;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-use super::inherit::Inherited;
-use super::orders::Orders;
+use self::assembly::{Notice, Options};
+use super::handoff::inherited::Inherited;
+use super::signals::Orders;
 use crate::config::file::read;
 use crate::config::reload::Reload;
 use crate::config::{Config, DEFAULT_PATH, Report};
-use crate::process::run::{self, Notice, Options};
-use crate::process::supervisor::handoff::{Leash, Order};
-use crate::process::supervisor::sockets;
+use crate::process::handoff::{Handoff, Order};
+use crate::process::sockets;
 
 /// What a controller is started with.
 #[derive(Clone, Debug)]
@@ -21,8 +23,8 @@ pub(crate) struct ControllerOptions {
     pub config: Option<PathBuf>,
     /// Where the last config that was valid is kept, for a restart while the file is not.
     pub last_good: Option<PathBuf>,
-    /// Standard input is a supervisor's leash.
-    pub leash: bool,
+    /// Standard input is the connection to a supervisor.
+    pub handoff: bool,
 }
 
 /// Why a controller could not go on.
@@ -40,9 +42,9 @@ pub(crate) enum ControllerError {
 ///
 /// # Errors
 /// The config cannot be used, a socket not be bound, or the supervisor has gone.
-pub(crate) fn controller(options: &ControllerOptions) -> Result<(), ControllerError> {
-    let leash = options.leash.then(Leash::from_stdin).transpose().context("the leash")?;
-    let inherited = leash.as_ref().map(Inherited::take).transpose()?;
+pub(crate) fn run(options: &ControllerOptions) -> Result<(), ControllerError> {
+    let handoff = options.handoff.then(Handoff::from_stdin).transpose().context("the handoff")?;
+    let inherited = handoff.as_ref().map(Inherited::take).transpose()?;
     let path = options.config.as_deref();
     // Read before it is parsed: a change in between is seen as one.
     let text = read(path.unwrap_or_else(|| Path::new(DEFAULT_PATH))).ok();
@@ -59,14 +61,14 @@ pub(crate) fn controller(options: &ControllerOptions) -> Result<(), ControllerEr
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("no runtime")?;
-    Ok(runtime.block_on(work(options, config, text, leash, inherited))?)
+    Ok(runtime.block_on(work(options, config, text, handoff, inherited))?)
 }
 
 async fn work(
     options: &ControllerOptions,
     config: Config,
     text: Option<String>,
-    leash: Option<Leash>,
+    handoff: Option<Handoff>,
     inherited: Option<Inherited>,
 ) -> Result<()> {
     let path = options.config.clone().or_else(default_path);
@@ -79,14 +81,14 @@ async fn work(
             (own_control.insert(file).listener.try_clone()?, admin)
         }
     };
-    let mut orders = Orders::new(leash, config.runtime.shutdown_timeout)?;
+    let mut orders = Orders::new(handoff, config.runtime.shutdown_timeout)?;
     let serves = !config.services.is_empty();
     let mut reload = Reload::watch(options.config.as_deref(), text, serves);
     if let Some(last_good) = &options.last_good {
         reload.keep_at(last_good.clone());
     }
     let (notify, notices) = mpsc::unbounded_channel();
-    let run = run::run(Options { config, config_path: path, control, admin, reload, notices });
+    let run = assembly::run(Options { config, config_path: path, control, admin, reload, notices });
     tokio::select! {
         ended = run => ended,
         ended = obey(&mut orders, &notify) => ended,

@@ -1,4 +1,4 @@
-//! Orders from the leash, or the signals that stand for them where there is none.
+//! Orders from the supervisor, or the signals that stand for them where there is none.
 
 use std::future::pending;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::process::supervisor::handoff::{Leash, Order};
+use crate::process::handoff::{Handoff, Order};
 
 /// Where a child is told what to do.
 #[derive(Debug)]
 pub(super) struct Orders {
-    leash: Option<mpsc::UnboundedReceiver<Order>>,
+    handoff: Option<mpsc::UnboundedReceiver<Order>>,
     terminate: Signal,
     interrupt: Signal,
     reopen: Signal,
@@ -22,9 +22,9 @@ pub(super) struct Orders {
 
 impl Orders {
     /// Listens from now on. Needs a tokio runtime.
-    pub(super) fn new(leash: Option<Leash>, shutdown_timeout: Duration) -> Result<Self> {
+    pub(super) fn new(handoff: Option<Handoff>, shutdown_timeout: Duration) -> Result<Self> {
         Ok(Self {
-            leash: leash.map(Leash::orders).transpose()?,
+            handoff: handoff.map(Handoff::orders).transpose()?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reopen: signal(SignalKind::user_defined1())?,
@@ -37,14 +37,14 @@ impl Orders {
     /// # Cancel safety
     /// An order that was not taken stays.
     pub(super) async fn next(&mut self) -> Option<Order> {
-        let leash = async {
-            match &mut self.leash {
-                Some(leash) => leash.recv().await,
+        let handoff = async {
+            match &mut self.handoff {
+                Some(handoff) => handoff.recv().await,
                 None => pending().await,
             }
         };
         tokio::select! {
-            order = leash => order,
+            order = handoff => order,
             Some(()) = self.terminate.recv() => Some(Order::drain(self.shutdown_timeout)),
             Some(()) = self.interrupt.recv() => Some(Order::drain(self.shutdown_timeout)),
             Some(()) = self.reopen.recv() => Some(Order::ReopenLog),

@@ -1,4 +1,4 @@
-//! A child process on its leash, and when to start the next.
+//! A child process, and when to start the next.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rustix::process::Pid;
 use tokio::time::Instant;
 
-use super::handoff::{Leash, Order};
+use super::handoff::{Handoff, Order};
 use super::sockets::Sockets;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -39,19 +39,19 @@ impl Role {
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) pid: Pid,
-    leash: Leash,
+    handoff: Handoff,
 }
 
 impl Child {
     /// Starts a child and hands it its sockets.
     pub(super) fn start(role: Role, arguments: &[OsString], sockets: &Sockets) -> Result<Self> {
-        let (leash, stdin) = Leash::pair()?;
+        let (handoff, stdin) = Handoff::pair()?;
         // Not the path: the running version, even if the file has been replaced.
         let mut command = Command::new("/proc/self/exe");
         command
             .arg0("cutover")
             .arg(role.as_str())
-            .arg("--leash")
+            .arg("--handoff")
             .args(arguments)
             .stdin(Stdio::from(stdin))
             // A terminal's Ctrl-C is for the supervisor, which tells the children in order.
@@ -64,14 +64,14 @@ impl Child {
         let child = command.spawn().context("cannot start")?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.context("the kernel gave no process ID")?;
-        let child = Self { pid, leash };
+        let child = Self { pid, handoff };
         child.equip(role, sockets).context("it does not take its sockets")?;
         Ok(child)
     }
 
     /// Gives an order. A child that does not listen any more is about to be reaped.
     pub(super) fn order(&self, order: Order) {
-        if let Err(error) = self.leash.send(order, &[]) {
+        if let Err(error) = self.handoff.send(order, &[]) {
             tracing::debug!(pid = %self.pid.as_raw_nonzero(), ?order, %error, "order not taken");
         }
     }
@@ -81,18 +81,18 @@ impl Child {
             Role::Proxy => {
                 for (address, listeners) in &sockets.http {
                     let fds: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
-                    self.leash.send(Order::Http(*address), &fds)?;
+                    self.handoff.send(Order::Http(*address), &fds)?;
                 }
-                self.leash.send(Order::Link, &[sockets.link.listener.as_fd()])?;
+                self.handoff.send(Order::Link, &[sockets.link.listener.as_fd()])?;
             }
             Role::Controller => {
-                self.leash.send(Order::Control, &[sockets.control.listener.as_fd()])?;
+                self.handoff.send(Order::Control, &[sockets.control.listener.as_fd()])?;
                 if let Some(admin) = &sockets.admin {
-                    self.leash.send(Order::Admin, &[admin.as_fd()])?;
+                    self.handoff.send(Order::Admin, &[admin.as_fd()])?;
                 }
             }
         }
-        Ok(self.leash.send(Order::Start, &[])?)
+        Ok(self.handoff.send(Order::Start, &[])?)
     }
 }
 

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use cutover_proxy::{Listener, Proxy, Settings, serve_link};
 use tokio::sync::oneshot;
 
-use super::inherit::Inherited;
-use super::orders::Orders;
+use super::handoff::inherited::Inherited;
+use super::signals::Orders;
 use crate::process::confine;
-use crate::process::supervisor::handoff::{Leash, Order};
-use crate::process::supervisor::sockets::{SocketFile, bind_http, processors};
+use crate::process::handoff::{Handoff, Order};
+use crate::process::sockets::{SocketFile, bind_http, processors};
 
 /// What a proxy is started with.
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ pub(crate) struct ProxyOptions {
     pub shutdown_timeout: Duration,
     /// The user to become where started as root; `None` stays root.
     pub user: Option<u32>,
-    /// Standard input is a supervisor's leash.
-    pub leash: bool,
+    /// Standard input is the connection to a supervisor.
+    pub handoff: bool,
 }
 
 /// Runs until told to stop.
@@ -37,20 +37,20 @@ pub(crate) struct ProxyOptions {
 /// # Errors
 /// A socket cannot be bound or a thread not started; the supervisor has gone; or a second order to
 /// end came, and the process is to end at once.
-pub(crate) fn proxy(options: &ProxyOptions) -> Result<()> {
+pub(crate) fn run(options: &ProxyOptions) -> Result<()> {
     // Before there is a second thread, which would not inherit it.
     rustix::thread::set_no_new_privs(true).context("no_new_privs")?;
     // What is read but once, such as the size of a page, is read while it can be.
     let _read = cutover_proxy::process_stats();
-    let leash = options.leash.then(Leash::from_stdin).transpose().context("the leash")?;
+    let handoff = options.handoff.then(Handoff::from_stdin).transpose().context("the handoff")?;
     // Kept until the end: the listener of a link of our own.
     let mut own_link = None;
-    let (http, link) = match &leash {
-        Some(leash) => {
+    let (http, link) = match &handoff {
+        Some(handoff) => {
             // First of all: it would clear what is to happen when the supervisor dies.
             become_user(options.user)?;
-            let inherited = Inherited::take(leash)?;
-            (inherited.http, inherited.link.context("no link came over the leash")?)
+            let inherited = Inherited::take(handoff)?;
+            (inherited.http, inherited.link.context("no link came over the handoff")?)
         }
         None => {
             let workers = options.workers.unwrap_or_else(processors);
@@ -69,12 +69,12 @@ pub(crate) fn proxy(options: &ProxyOptions) -> Result<()> {
     let settings = Settings {
         listeners: listeners.collect(),
         shutdown_timeout: options.shutdown_timeout,
-        trim: Some(crate::process::memory::trim),
+        trim: Some(super::memory::trim),
     };
     let proxy = Proxy::start(settings).context("starting the workers")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let mut orders = Orders::new(leash, options.shutdown_timeout)?;
+        let mut orders = Orders::new(handoff, options.shutdown_timeout)?;
         let handle = proxy.handle();
         tokio::select! {
             ended = serve_link(link, handle) => ended.context("the link"),

@@ -1,4 +1,4 @@
-//! What comes over the leash before a child begins.
+//! What the supervisor hands over before a child begins.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -7,25 +7,25 @@ use std::os::unix::net::UnixListener;
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use crate::process::supervisor::handoff::{Leash, Order};
+use crate::process::handoff::{Handoff, Order};
 
 /// The sockets that the supervisor keeps open.
 #[derive(Debug, Default)]
-pub(super) struct Inherited {
-    pub(super) http: Vec<(SocketAddr, Vec<TcpListener>)>,
-    pub(super) link: Option<UnixListener>,
-    pub(super) control: Option<UnixListener>,
-    pub(super) admin: Option<TcpListener>,
+pub(in crate::process) struct Inherited {
+    pub(in crate::process) http: Vec<(SocketAddr, Vec<TcpListener>)>,
+    pub(in crate::process) link: Option<UnixListener>,
+    pub(in crate::process) control: Option<UnixListener>,
+    pub(in crate::process) admin: Option<TcpListener>,
 }
 
 impl Inherited {
     /// Takes what comes until [`Order::Start`]. From here on the death of the supervisor is ours.
-    pub(super) fn take(leash: &Leash) -> Result<Self> {
-        // The leash says it too; the kernel does even if no thread of ours can run.
+    pub(in crate::process) fn take(handoff: &Handoff) -> Result<Self> {
+        // The end of the handoff says it too; the kernel does even if no thread of ours can run.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         let mut inherited = Self::default();
         loop {
-            let order = leash.receive().context("reading the leash")?;
+            let order = handoff.receive().context("reading the handoff")?;
             let (order, fds) = order.context("the supervisor has gone")?;
             match order {
                 Order::Start => return Ok(inherited),

@@ -1,4 +1,4 @@
-//! The controller role: everything put together, until told to stop.
+//! A controller put together from its parts, and run until it is told to stop.
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::http::{admin, control, rollouts as routes, server};
 use crate::serving::configure::warnings;
 use crate::serving::controller::Controller;
 use crate::state::status::ConfigStatus;
-use crate::state::store::Disk;
+use crate::state::store::{Disk, Store};
 
 /// What the role needs from whoever starts it.
 #[derive(Debug)]
@@ -47,6 +47,31 @@ pub(crate) enum Notice {
     Stop,
 }
 
+/// What a controller is made of, beside its config.
+#[derive(Debug)]
+struct Parts {
+    /// Where the journal is kept.
+    store: Arc<dyn Store>,
+    /// Where the proxy listens for tables.
+    link: PathBuf,
+    /// Where containers are; `None` is a controller without container work.
+    engine: Option<Containers>,
+}
+
+/// Starts a controller; with an engine, rollouts as well.
+///
+/// Needs a tokio runtime.
+fn assemble(config: Config, status: ConfigStatus, parts: Parts) -> (Controller, Option<Rollouts>) {
+    let Parts { store, link, engine } = parts;
+    let controller = Controller::start(config, status, store, &link);
+    let rollouts = engine.map(|containers| {
+        controller.await_containers();
+        let discovery = Discovery::start(controller.clone(), containers.clone());
+        Rollouts::start(Tools { controller: controller.clone(), containers, discovery })
+    });
+    (controller, rollouts)
+}
+
 /// Runs the controller until its notices end.
 ///
 /// Needs a tokio runtime; one thread is enough.
@@ -65,15 +90,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         path,
         ..ConfigStatus::default()
     };
-    let store = Arc::new(Disk::new(config.runtime.state_dir.clone()));
-    let link = listen.control.with_file_name("proxy.sock");
-    let controller = Controller::start(config, status, store, &link);
-    let rollouts = docker.enable.then(|| {
-        controller.await_containers();
-        let containers = Containers::docker(&docker.socket);
-        let discovery = Discovery::start(controller.clone(), containers.clone());
-        Rollouts::start(Tools { controller: controller.clone(), containers, discovery })
-    });
+    let parts = Parts {
+        store: Arc::new(Disk::new(config.runtime.state_dir.clone())),
+        link: listen.control.with_file_name("proxy.sock"),
+        engine: docker.enable.then(|| Containers::docker(&docker.socket)),
+    };
+    let (controller, rollouts) = assemble(config, status, parts);
     let routes = rollouts.clone().map_or_else(routes::without_docker, routes::router);
     let router = control::router(controller.clone()).merge(routes);
     let router = match rollouts {

@@ -1,8 +1,10 @@
-//! The leash: a child's standard input, by which the supervisor hands it sockets and gives orders.
+//! How the supervisor hands a child its sockets and gives orders: by the child's standard input.
 //!
 //! One packet is one [`Order`], with the file descriptors that belong to it. An order needs no
 //! signal, so a supervisor without `CAP_KILL` still rules a proxy that runs as another user. The
-//! end of the leash means that the supervisor is gone: the child ends at once.
+//! end of it means that the supervisor is gone: the child ends at once.
+
+pub(super) mod inherited;
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -53,11 +55,11 @@ impl Order {
     }
 }
 
-/// One end of a leash.
+/// One end of the connection between the supervisor and a child.
 #[derive(Debug)]
-pub(crate) struct Leash(OwnedFd);
+pub(crate) struct Handoff(OwnedFd);
 
-impl Leash {
+impl Handoff {
     /// The supervisor's end, and the child's.
     ///
     /// # Errors
@@ -75,7 +77,7 @@ impl Leash {
     /// The end that this process was started with.
     ///
     /// # Errors
-    /// Standard input is not a leash.
+    /// Standard input is not one.
     pub(crate) fn from_stdin() -> io::Result<Self> {
         let stdin = io::stdin().as_fd().try_clone_to_owned()?;
         rustix::net::sockopt::socket_type(&stdin)?;
@@ -127,7 +129,7 @@ impl Leash {
         }
     }
 
-    /// The orders to come, read by a thread of their own; the channel ends with the leash.
+    /// The orders to come, read by a thread of their own; the channel ends with the handoff.
     ///
     /// # Errors
     /// No thread could be started.
@@ -140,7 +142,7 @@ impl Leash {
                 }
             }
         };
-        std::thread::Builder::new().name("leash".to_owned()).spawn(read)?;
+        std::thread::Builder::new().name("handoff".to_owned()).spawn(read)?;
         Ok(orders)
     }
 
@@ -165,8 +167,8 @@ mod tests {
 
     #[test]
     fn a_listener_that_went_over_the_leash_still_accepts() {
-        let (ours, theirs) = Leash::pair().unwrap();
-        let theirs = Leash(theirs);
+        let (ours, theirs) = Handoff::pair().unwrap();
+        let theirs = Handoff(theirs);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         ours.send(Order::Http(address), &[listener.as_fd()]).unwrap();
@@ -184,8 +186,8 @@ mod tests {
 
     #[test]
     fn more_descriptors_than_a_packet_holds_come_in_several() {
-        let (ours, theirs) = Leash::pair().unwrap();
-        let theirs = Leash(theirs);
+        let (ours, theirs) = Handoff::pair().unwrap();
+        let theirs = Handoff(theirs);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let fds = vec![listener.as_fd(); MAX_FDS + 1];
         ours.send(Order::Link, &fds).unwrap();
@@ -195,8 +197,8 @@ mod tests {
 
     #[test]
     fn the_end_of_the_leash_ends_the_orders() {
-        let (ours, theirs) = Leash::pair().unwrap();
-        let mut orders = Leash(theirs).orders().unwrap();
+        let (ours, theirs) = Handoff::pair().unwrap();
+        let mut orders = Handoff(theirs).orders().unwrap();
         ours.send(Order::drain(Duration::from_secs(25)), &[]).unwrap();
         assert_eq!(orders.blocking_recv(), Some(Order::Drain(25_000)));
         drop(ours);
