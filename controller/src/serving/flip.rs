@@ -214,7 +214,7 @@ impl Controller {
     ) -> Result<Generation, Error> {
         let (this, service) = (self.clone(), service.clone());
         detached(async move {
-            let _turn = this.0.turn.lock().await;
+            let turn = this.0.turn.lock().await;
             this.shares(&service)?;
             let set = |pause| {
                 this.change_quietly(|state| {
@@ -225,6 +225,7 @@ impl Controller {
             let before = set(pause);
             match this.publish(None).await {
                 Ok(applied) => {
+                    drop(turn);
                     // A disk that does not take it says so in `status`, and is offered it again.
                     this.save().await.ok();
                     Ok(applied.generation)

@@ -119,6 +119,21 @@ fn what_is_no_file_is_set_aside_and_its_target_left_alone() {
 }
 
 #[test]
+fn what_an_older_version_wrote_is_kept_for_a_way_back() {
+    let dir = Dir::with_two();
+    let v1 = include_bytes!("../../journal/migrate/v1-in-monitor.json");
+    fs::write(dir.disk.current(), v1).unwrap();
+    let loaded = dir.disk.load();
+    assert!(loaded.notes.is_empty() && !loaded.journal.services.is_empty());
+    dir.disk.write(&loaded.journal).unwrap();
+    dir.disk.write(&loaded.journal).unwrap();
+    let kept = dir.dir.path().join("state/state.before-update.json");
+    assert_eq!(fs::read(&kept).unwrap(), v1);
+    assert_eq!(mode(&kept), 0o600);
+    assert_eq!(dir.disk.load().journal, loaded.journal);
+}
+
+#[test]
 fn a_failed_save_leaves_the_old_state_readable() {
     let dir = Dir::new();
     dir.disk.write(&sample(7)).unwrap();
