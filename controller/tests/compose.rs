@@ -200,7 +200,7 @@ impl<'i> Project<'i> {
         let mut stream = TcpStream::connect((address.as_str(), 1936)).unwrap();
         let metrics = ask(&mut stream, "edge", "/metrics").unwrap();
         assert_eq!(metrics.status, 200);
-        let served = "cutover_active{color=\"green\",service=\"web\"} 1\n";
+        let served = "cutover_active{service=\"web\",color=\"green\"} 1\n";
         assert!(metrics.body.contains(served), "{}", metrics.body);
     }
 

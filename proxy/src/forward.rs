@@ -71,49 +71,28 @@ impl Forward<'_> {
         mut body: Option<RequestBody>,
         interim: &mut dyn FnMut(StatusCode, &HeaderMap),
     ) -> Result<Answer, Refusal> {
-        let service = Rc::clone(seeker.service());
-        service.earn_retry();
+        seeker.service().earn_retry();
+        let mut attempts = Attempts::new(seeker.service(), body.as_ref());
         let mut next = first;
-        let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
-        let mut last = Reason::NoEndpoint;
-        let mut fresh_only = false;
-        let mut resends = Resends {
-            bodiless: body.as_ref().is_none_or(Body::is_end_stream),
-            ..Resends::default()
-        };
         loop {
             let lease = match next.take() {
                 Some(lease) => lease,
                 None => seeker
-                    .lease(&self.parts.method, &self.traits, &mut tried, last)
+                    .lease(&self.parts.method, &self.traits, &mut attempts.tried, attempts.last)
                     .await
                     .map_err(|reason| Refusal { reason, lease: None })?,
             };
             self.record.attempt(&lease);
-            let Connected { connection, trial } = match connect(self.worker, &lease, fresh_only)
-                .await
-            {
+            let connected = connect(self.worker, &lease, attempts.fresh_only).await;
+            let Connected { connection, trial } = match connected {
                 Ok(connected) => connected,
-                Err(NotConnected::Retired) => {
-                    service.slot.retries.count(Retry::Stale);
-                    resends.note_down();
-                    continue;
-                }
-                Err(NotConnected::Failed(error)) => {
-                    self.record.failed(&lease, error);
-                    lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
-                    last = match error {
-                        UpstreamError::ConnectTimeout => Reason::ConnectTimeout,
-                        _ => Reason::ConnectFailed,
-                    };
-                    service.slot.retries.count(Retry::ConnectFailed);
-                    tried.push(Rc::clone(&lease.endpoint));
-                    resends.note_down();
+                Err(failure) => {
+                    self.not_connected(&lease, &failure, &mut attempts);
                     continue;
                 }
             };
-            if resends.restart == Restart::Awaited {
-                // It is up, and it was all the time: the request is what it does not stand.
+            if attempts.resends.restart == Restart::Awaited {
+                // The endpoint has been up all the time: this request is what breaks its connections.
                 self.record.failed(&lease, UpstreamError::Closed);
                 return Err(Refusal { reason: Reason::UpstreamClosed, lease: Some(lease) });
             }
@@ -127,27 +106,35 @@ impl Forward<'_> {
                 }
                 Err(failure) => failure,
             };
-            tried.push(Rc::clone(&lease.endpoint));
-            resends.elsewhere = seeker.has_other(&tried);
-            let Some(retry) = self.judge(&lease, &service, &failure, &mut resends) else {
+            attempts.tried.push(Rc::clone(&lease.endpoint));
+            attempts.resends.elsewhere = seeker.has_other(&attempts.tried);
+            let Some(retry) =
+                self.judge(&lease, &attempts.service, &failure, &mut attempts.resends)
+            else {
                 let reason = self.refuse(&lease, failure);
                 return Err(Refusal { reason, lease: Some(lease) });
             };
-            service.slot.retries.count(retry);
-            resends.done +=
-                usize::from(matches!(failure, Trouble::Failure(Failure::Closed { .. })));
-            last = match retry {
-                Retry::Malformed => Reason::UpstreamMalformed,
-                Retry::Timeout => Reason::UpstreamTimeout,
-                Retry::Closed | Retry::ConnectFailed | Retry::Stale => Reason::UpstreamClosed,
-            };
-            if retry == Retry::Stale {
-                // The same endpoint is fine; only its old connection was not.
-                // It has not been sent, so it may also meet another table meanwhile.
-                fresh_only = true;
-                tried.pop();
+            attempts.again(retry, &failure);
+        }
+    }
+
+    /// Books an endpoint that took no connection; the request has not been sent.
+    fn not_connected(&mut self, lease: &Lease, failure: &NotConnected, attempts: &mut Attempts) {
+        let retries = &attempts.service.slot.retries;
+        match *failure {
+            NotConnected::Retired => retries.count(Retry::Stale),
+            NotConnected::Failed(error) => {
+                self.record.failed(lease, error);
+                lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
+                attempts.last = match error {
+                    UpstreamError::ConnectTimeout => Reason::ConnectTimeout,
+                    _ => Reason::ConnectFailed,
+                };
+                retries.count(Retry::ConnectFailed);
+                attempts.tried.push(Rc::clone(&lease.endpoint));
             }
         }
+        attempts.resends.note_down();
     }
 
     /// One exchange on one connection, under its deadlines.
@@ -277,6 +264,50 @@ impl Forward<'_> {
         };
         self.record.failed(lease, error);
         reason
+    }
+}
+
+/// What the attempts so far mean for the next one.
+struct Attempts {
+    service: Rc<LocalSettings>,
+    /// The endpoints that had the request, or took no connection.
+    tried: Vec<Rc<LocalEndpoint>>,
+    /// Why the last one failed; what the client is told if there is no other.
+    last: Reason,
+    /// Whether only a new connection will do, because an old one turned out closed.
+    fresh_only: bool,
+    resends: Resends,
+}
+
+impl Attempts {
+    /// Before the first.
+    fn new(service: &Rc<LocalSettings>, body: Option<&RequestBody>) -> Self {
+        let bodiless = body.is_none_or(Body::is_end_stream);
+        Self {
+            service: Rc::clone(service),
+            tried: Vec::new(),
+            last: Reason::NoEndpoint,
+            fresh_only: false,
+            resends: Resends { bodiless, ..Resends::default() },
+        }
+    }
+
+    /// The request is sent again after this failure.
+    fn again(&mut self, retry: Retry, failure: &Trouble) {
+        self.service.slot.retries.count(retry);
+        let may_have_run = matches!(failure, Trouble::Failure(Failure::Closed { .. }));
+        self.resends.done += usize::from(may_have_run);
+        self.last = match retry {
+            Retry::Malformed => Reason::UpstreamMalformed,
+            Retry::Timeout => Reason::UpstreamTimeout,
+            Retry::Closed | Retry::ConnectFailed | Retry::Stale => Reason::UpstreamClosed,
+        };
+        if retry == Retry::Stale {
+            // The same endpoint is fine; only its old connection was not.
+            // It has not been sent, so it may also meet another table meanwhile.
+            self.fresh_only = true;
+            self.tried.pop();
+        }
     }
 }
 
