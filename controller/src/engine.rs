@@ -10,6 +10,7 @@
 
 mod change;
 mod clone_spec;
+mod compose;
 mod container;
 pub(crate) mod docker;
 pub(crate) mod drained;
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 
 pub(crate) use self::change::{Change, Changes, Transition};
 pub(crate) use self::clone_spec::{Blueprint, Notice, Spec};
+pub(crate) use self::compose::base_name;
 #[cfg(test)]
 pub(crate) use self::container::Wellness;
 pub(crate) use self::container::{Container, State};

@@ -2,6 +2,9 @@
 
 pub mod actions;
 mod auto;
+mod begin;
+mod clean;
+mod copy;
 mod history;
 mod janitor;
 mod judge;
@@ -11,6 +14,7 @@ pub mod phase;
 mod plan;
 mod prepare;
 mod progress;
+mod pull;
 mod ready;
 mod record;
 mod recover;
@@ -29,11 +33,9 @@ use std::time::Duration;
 use cutover_proxy::table::ServiceName;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
-use tracing::warn;
 
 use self::actions::Event;
-use self::phase::Phase;
+use self::begin::Beginning;
 use self::plan::Plan;
 use self::progress::Progress;
 use self::record::{Kind, Record};
@@ -115,7 +117,8 @@ impl Rollouts {
         let this = self.clone();
         tokio::spawn(async move {
             let tell = client.clone();
-            let begin = async move { this.begin(services, deploy, logins, lock, client).await };
+            let with = Beginning { lock, logins, client };
+            let begin = async move { this.begin(services, deploy, with).await };
             let begun = detached(begin).await;
             if let Err(error) = begun {
                 tell.send(json!({"error": error_body(&error)})).ok();
@@ -168,9 +171,8 @@ impl Rollouts {
         let service = service.clone();
         tokio::spawn(async move {
             let tell = client.clone();
-            let begin = async move {
-                this.begin_again(service, release, rollback, logins, lock, client).await
-            };
+            let with = Beginning { lock, logins, client };
+            let begin = async move { this.begin_again(service, release, rollback, with).await };
             let begun = detached(begin).await;
             if let Err(error) = begun {
                 tell.send(json!({"error": error_body(&error)})).ok();
@@ -201,76 +203,6 @@ impl Rollouts {
     pub(crate) fn history(&self, service: &ServiceName) -> Result<Vec<Value>, Error> {
         self.tools.known(service)?;
         Ok(self.tools.controller.service_state(service).history().shown())
-    }
-
-    async fn begin(
-        &self,
-        services: Vec<ServiceName>,
-        deploy: Deploy,
-        logins: Logins,
-        lock: RolloutLock,
-        client: mpsc::UnboundedSender<Value>,
-    ) -> Result<(), Error> {
-        let progress = Progress::new(self.tools.controller.clone(), Some(client.clone()));
-        for service in &services {
-            progress.say(service, "phase", json!({"phase": Phase::Plan}));
-        }
-        self.tools.can_begin().await?;
-        self.make_room(&services).await;
-        let mut plan = plan::draw(&self.tools, &services, &deploy).await?;
-        plan.check_images(&self.tools, &logins).await;
-        if let Some(blocker) = plan.blockers.first() {
-            self.tools.refuse(&plan, &deploy, Kind::Deploy, &blocker.reason(), &progress);
-            return Ok(());
-        }
-        for (part, _) in &plan.parts {
-            self.tools.await_idle(part).await;
-            self.tools.remember_found(part).await;
-        }
-        let record = self.tools.record(plan, &deploy, Kind::Deploy).await;
-        self.run(record, lock, logins, Event::Begin, client);
-        Ok(())
-    }
-
-    async fn begin_again(
-        &self,
-        service: ServiceName,
-        release: history::Release,
-        asked: Rollback,
-        logins: Logins,
-        lock: RolloutLock,
-        client: mpsc::UnboundedSender<Value>,
-    ) -> Result<(), Error> {
-        let services = [service];
-        self.tools.can_begin().await?;
-        self.make_room(&services).await;
-        let deploy = Deploy {
-            image: Some(release.image.clone()),
-            by: asked.by,
-            monitor_ms: Some(asked.monitor_ms),
-            ..Deploy::default()
-        };
-        let mut plan = plan::draw(&self.tools, &services, &deploy).await?;
-        // It has served as it was: only whether it can still be had is a question.
-        plan.blockers.clear();
-        for (part, _) in &mut plan.parts {
-            self.tools.await_idle(part).await;
-            part.image_id.clone_from(&release.image_id);
-            part.digest.clone_from(&release.digest);
-        }
-        let others = plan.then.iter_mut().map(|(part, _)| part);
-        for part in plan.parts.iter_mut().map(|(part, _)| part).chain(others) {
-            release.recall(part);
-        }
-        plan.check_images(&self.tools, &logins).await;
-        if let Some(blocker) = plan.blockers.first() {
-            let progress = Progress::new(self.tools.controller.clone(), Some(client));
-            self.tools.refuse(&plan, &deploy, Kind::Rollback, &blocker.reason(), &progress);
-            return Ok(());
-        }
-        let record = self.tools.record(plan, &deploy, Kind::Rollback).await;
-        self.run(record, lock, logins, Event::Begin, client);
-        Ok(())
     }
 
     fn run(
@@ -332,19 +264,6 @@ impl Rollouts {
         self.begun.subscribe().wait_for(|begun| *begun).await.ok();
     }
 
-    /// Has warm colors stopped that are in the way.
-    async fn make_room(&self, services: &[ServiceName]) {
-        for service in services {
-            for mut handle in self.of(service) {
-                handle.tell(Event::Supersede);
-                if timeout(ROOM, handle.ended()).await.is_err() {
-                    warn!(%service, "the warm color is still there");
-                }
-            }
-            self.tools.bury(service).await;
-        }
-    }
-
     /// The rollouts of a service that have not ended.
     fn of(&self, service: &ServiceName) -> Vec<Handle> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -374,9 +293,6 @@ fn services(first: &ServiceName, deploy: &Deploy) -> Vec<ServiceName> {
 fn error_body(error: &Error) -> Value {
     json!({"code": error.code(), "message": error.to_string(), "hint": error.hint()})
 }
-
-/// For a warm color to be stopped: its own grace and Docker's time.
-const ROOM: Duration = Duration::from_secs(90);
 
 #[cfg(test)]
 mod tests;

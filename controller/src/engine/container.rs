@@ -118,3 +118,34 @@ impl Container {
         format!("exit code {}", self.exit_code)
     }
 }
+
+#[cfg(test)]
+impl Container {
+    /// One that runs, of no image and on no network.
+    pub(crate) fn named(id: WorkloadId, name: &str) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            labels: BTreeMap::new(),
+            image: "app".into(),
+            image_id: "sha256:app".into(),
+            created: SystemTime::UNIX_EPOCH,
+            started: None,
+            state: State::Running,
+            wellness: Wellness::Unchecked,
+            restarts: 0,
+            exit_code: 0,
+            oom_killed: false,
+            ports: BTreeSet::new(),
+            networks: BTreeMap::new(),
+            joined: BTreeSet::new(),
+            foreign_network: None,
+            published: BTreeSet::new(),
+            stop_signal: None,
+            stop_grace: Duration::from_secs(10),
+            writable_mounts: BTreeSet::new(),
+            memory: 0,
+            health_checked: false,
+        }
+    }
+}

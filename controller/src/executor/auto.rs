@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover_proxy::table::{Color, ServiceName};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::Rollouts;
@@ -32,28 +33,69 @@ struct Newcomer {
     ids: BTreeSet<String>,
 }
 
+/// A newcomer that is ready.
+struct Candidate {
+    ids: BTreeSet<String>,
+    since: Instant,
+    /// There is nothing more to be done about it.
+    tried: bool,
+}
+
+impl Candidate {
+    fn new(newcomer: &Newcomer) -> Self {
+        Self { ids: newcomer.ids.clone(), since: Instant::now(), tried: false }
+    }
+}
+
 impl Rollouts {
-    /// Flips to what becomes ready, wherever `cutover.rollout.auto` is true.
+    /// Flips to what becomes ready, wherever `cutover.rollout.auto` is true. Looks when something has
+    /// happened, or a candidate has been ready for long enough.
     pub(super) async fn watch_for_newcomers(self) {
         self.begun().await;
-        let mut since: BTreeMap<ServiceName, (BTreeSet<String>, Instant)> = BTreeMap::new();
+        let (_, mut events) = self.tools.controller.events().watch(0);
+        let mut unlocked = self.tools.controller.releases();
+        let mut candidates: BTreeMap<ServiceName, Candidate> = BTreeMap::new();
         loop {
-            sleep(LOOK_AGAIN).await;
+            unlocked.borrow_and_update();
             self.note_who_serves().await;
             let newcomers = self.tools.controller.state(newcomers);
-            since.retain(|service, (ids, _)| {
-                newcomers.iter().any(|(n, _)| n.service == *service && n.ids == *ids)
+            candidates.retain(|service, candidate| {
+                newcomers.iter().any(|(n, _)| n.service == *service && n.ids == candidate.ids)
             });
+            let mut next: Option<Instant> = None;
             for (newcomer, min_ready) in newcomers {
-                let first = (newcomer.ids.clone(), Instant::now());
-                let (_, ready) = since.entry(newcomer.service.clone()).or_insert(first);
-                if ready.elapsed() < min_ready {
+                let service = newcomer.service.clone();
+                let seen = Candidate::new(&newcomer);
+                let candidate = candidates.entry(service.clone()).or_insert(seen);
+                let due = candidate.since + min_ready;
+                if candidate.tried {
                     continue;
                 }
-                let service = newcomer.service.clone();
-                if let Err(error) = self.take_in(newcomer).await {
-                    warn!(%service, %error, "a new release is ready and not flipped to");
+                if Instant::now() < due {
+                    next = Some(next.map_or(due, |next| next.min(due)));
+                    continue;
                 }
+                match self.take_in(newcomer).await {
+                    // Whoever has the lock knows better; it is looked at again when that is free.
+                    Ok(tried) => candidate.tried = tried,
+                    Err(error) => {
+                        candidate.tried = !error.is_transient();
+                        next = Some(Instant::now() + LOOK_AGAIN);
+                        warn!(%service, %error, "a new release is ready and not flipped to");
+                    }
+                }
+            }
+            let due = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // Those that came too fast to be read are changes, too.
+                happened = events.recv() => if matches!(happened, Err(RecvError::Closed)) { return },
+                released = unlocked.changed() => if released.is_err() { return },
+                () = due => {}
             }
         }
     }
@@ -83,25 +125,25 @@ impl Rollouts {
         }
     }
 
-    /// A rollout of containers that run already.
-    async fn take_in(&self, newcomer: Newcomer) -> Result<(), Error> {
+    /// A rollout of containers that run already. Says whether it was tried, or is none to be tried.
+    async fn take_in(&self, newcomer: Newcomer) -> Result<bool, Error> {
         let Newcomer { service, from, to, ids } = newcomer;
         let services = [service.clone()];
-        let holder = Holder::new(Kind::Auto.as_str(), Some(BY));
-        // Whoever has the lock knows better.
-        let Ok(lock) = self.tools.controller.lock(&services, &holder) else {
-            return Ok(());
-        };
-        self.make_room(&services).await;
         let containers = self.tools.discovery.look().await?;
         let site = Site::find(&self.tools.controller, &service, &containers)?;
         let new: Vec<&Container> =
             site.running(to).into_iter().filter(|c| ids.contains(c.id.as_str())).collect();
         let newest = site.running(from).iter().map(|c| c.created).max();
-        let Some(first) = new.first() else { return Ok(()) };
-        if site.labelled() || new.iter().any(|c| Some(&c.created) <= newest.as_ref()) {
-            return Ok(());
+        let Some(first) = new.first() else { return Ok(true) };
+        // The colors of a pair come and go by command only.
+        if site.labelled() || new.iter().any(|c| Some(c.created) <= newest) {
+            return Ok(true);
         }
+        let holder = Holder::new(Kind::Auto.as_str(), Some(BY));
+        let Ok(lock) = self.tools.controller.lock(&services, &holder) else {
+            return Ok(false);
+        };
+        self.make_room(&services).await;
         let mut replicas = Vec::new();
         for container in &new {
             let blueprint = self.tools.containers.blueprint(container.id.as_str()).await?;
@@ -115,7 +157,7 @@ impl Rollouts {
             });
         }
         let deploy = Deploy::default();
-        let part = Part { replicas, displaced: Vec::new(), ..site.part(&deploy, from, to)? };
+        let part = Part { replicas, displaced: Vec::new(), ..site.part(&deploy, from, to).0 };
         let part = Part {
             found: Some(match site.config.rollout.on_failure {
                 OnFailure::KeepUnlessCompose => Found::Left,
@@ -139,7 +181,7 @@ impl Rollouts {
         // Nobody reads along; the history and the events have it.
         let (client, _) = mpsc::unbounded_channel();
         self.run(record, lock, Logins::default(), Event::Begin, client);
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -177,4 +219,5 @@ fn is_auto(state: &State, service: &ServiceName) -> bool {
 }
 
 const BY: &str = "rollout.auto";
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// After an engine that did not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);

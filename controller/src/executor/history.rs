@@ -20,19 +20,6 @@ impl Release {
             both: BTreeMap::new(),
         }
     }
-
-    /// Has a part's containers made as they were.
-    pub(super) fn recall(&self, part: &mut Part) {
-        let specs = match (self.both.get(&part.to), part.both) {
-            (Some(specs), _) => specs,
-            (None, None) => &self.specs,
-            // It served alone: what the other color was made of is not known.
-            (None, Some(_)) => return,
-        };
-        for (n, replica) in part.replicas.iter_mut().enumerate() {
-            replica.spec = specs.get(n).or_else(|| specs.last()).cloned();
-        }
-    }
 }
 
 /// A rollout that has ended, for the history.

@@ -1,16 +1,14 @@
-//! What nobody else puts away: leftovers of crashes, corpses of failed candidates, and containers
-//! that a reboot has started though they had been stopped.
+//! What nobody else puts away: failed candidates that were kept, and containers that a reboot has
+//! started though a rollout had stopped them. Only what the journal names is touched.
 
 use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
-use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::Tools;
 use super::actions::Rest;
-use super::steps::edge_label;
 use crate::config::labels::Labels;
 use crate::engine::drained::Drained;
 use crate::engine::{Container, State};
@@ -56,76 +54,36 @@ impl Tools {
         };
         for container in containers.iter().filter(|c| c.state != State::Stopped) {
             let Some(service) = service(container) else { continue };
-            if !self.is_idle(container, &service) {
+            let id = container.id.as_str();
+            if !self.is_put_away(&service, id)
+                || self.serves(&service, id)
+                || self.is_last_ready(&service, id)
+            {
                 continue;
             }
-            info!(container = container.name, "stopping what nobody needs");
+            info!(container = container.name, "stopping what a rollout had stopped");
             let proof = Drained::new(Rest::NeverServed);
-            if let Err(error) = self.containers.stop(container.id.as_str(), &proof).await {
+            if let Err(error) = self.containers.stop(id, &proof).await {
                 warn!(container = container.name, %error, "not stopped");
             }
         }
     }
 
-    /// Removes what former rollouts of a service have left: corpses that nobody looks at any more.
-    pub(super) async fn bury(&self, service_name: &ServiceName) {
-        let Ok(containers) = self.discovery.look().await else {
-            return;
-        };
-        for container in &containers {
-            let ours = service(container).as_ref() == Some(service_name);
-            if !ours || !self.made(container) || self.is_known(service_name, container.id.as_str())
-            {
-                continue;
-            }
-            let proof = Drained::new(Rest::NeverServed);
-            let stopped = self.containers.stop(container.id.as_str(), &proof).await;
-            let removed = match stopped {
-                Ok(()) => self.containers.remove(container.id.as_str()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = removed {
-                warn!(container = container.name, %error, "not removed");
+    /// Removes candidates of former rollouts that failed and were kept to be looked at. What the
+    /// journal does not know is left alone, whoever made it.
+    pub(super) async fn remove_abandoned(&self, service: &ServiceName) {
+        let members = self.controller.service_state(service).members;
+        for id in members.abandoned().iter().filter(|id| !self.is_last_ready(service, id)) {
+            if let Err(error) = self.remove_idle(service, id).await {
+                warn!(container = id, %error, "not removed");
             }
         }
     }
 
-    /// Whether a container is a leftover, or was stopped by a rollout and runs again though its
-    /// color does not serve.
-    fn is_idle(&self, container: &Container, service: &ServiceName) -> bool {
-        let id = container.id.as_str();
-        if self.made(container) && !self.is_known(service, id) {
-            return true;
-        }
-        let state = self.controller.service_state(service);
-        let serves = self.controller.state(|state| {
-            let mut endpoints = state.discovery.endpoints.iter();
-            let found = endpoints.find(|e| e.container == id);
-            found.is_some_and(|e| state.weights(service).serves(e.color))
-        });
-        state.members.is_parked(id) && !serves
-    }
-
-    /// Whether a rollout of ours has made it, and not that of another edge on this engine.
-    fn made(&self, container: &Container) -> bool {
-        let edge = self.controller.state(|state| state.journal.edge.clone());
-        !edge.is_empty() && container.label(&edge_label()) == Some(&edge)
-    }
-
-    /// Whether the journal knows a container: as a member of the service or by a rollout.
-    fn is_known(&self, service: &ServiceName, id: &str) -> bool {
-        self.controller.state(|state| {
-            let service_state = state.journal.services.get(service);
-            let member = service_state.is_some_and(|state| state.members.knows(id));
-            let mut rollouts = state
-                .journal
-                .rollouts_of(service)
-                .filter_map(|(_, stored)| super::Record::deserialize(&stored.record).ok());
-            let made = |record: super::Record| {
-                record.parts.iter().any(|part| part.new_ids().iter().any(|new| new == id))
-            };
-            member || rollouts.any(made)
-        })
+    /// Whether a rollout has stopped a container for good, as the journal says.
+    fn is_put_away(&self, service: &ServiceName, id: &str) -> bool {
+        let members = self.controller.service_state(service).members;
+        members.is_parked(id) || members.abandoned().contains(id)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tools;
 use super::actions::{Ending, Millis, Outcome};
+use super::copy::in_place_of;
 use super::history::Release;
 use super::machine::{Limits, Member, Origin, Rollout};
 use super::phase::Phase;
@@ -155,7 +156,8 @@ impl Part {
             replica.number = new.number.map(|number| number - count);
             replica.candidate = format!("{}-r{}", new.name, self.revision + 1);
             replica.id = None;
-            replica.spec = Some(spec.clone());
+            let copied = new.spec.as_ref().map(|drawn| in_place_of(drawn, spec));
+            replica.spec = Some(copied.and_then(Result::ok).unwrap_or_else(|| spec.clone()));
             replica
         });
         Self {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Tools;
 use super::progress::Progress;
 use super::record::Part;
-use super::steps::{Failure, text};
+use super::steps::StepError;
 use crate::engine::State;
 
 impl Tools {
@@ -21,30 +21,30 @@ impl Tools {
         part: &Part,
         limit: Duration,
         progress: &Progress,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StepError> {
         let deadline = Instant::now() + limit;
         let ready = async {
             let ids = self.endpoints(part).await?;
             let until = self.controller.until_ready(&part.service, part.to, &ids, deadline);
-            until.await.map_err(text)?;
+            until.await?;
             sleep(Duration::from_millis(part.min_ready_ms)).await;
             // Still, and where Docker says it is.
-            self.discovery.look().await.map_err(text)?;
+            self.discovery.look().await?;
             let ids = self.endpoints(part).await?;
             let until = self.controller.until_ready(&part.service, part.to, &ids, deadline);
-            until.await.map_err(text).map(drop)
+            Ok(until.await.map(drop)?)
         };
         let never_restarted = BTreeMap::new();
         tokio::select! {
             ready = ready => ready,
-            end = self.end_of(part, &never_restarted) => Err(end),
+            end = self.end_of(part, &never_restarted) => Err(StepError::lasting(end)),
             never = self.say_probes(part, progress) => match never {},
-            () = tokio::time::sleep_until(deadline) => Err(self.not_ready(part, limit)),
+            () = tokio::time::sleep_until(deadline) => Err(StepError::lasting(self.not_ready(part, limit))),
         }
     }
 
     /// The endpoints of the new containers, once discovery has all of them.
-    async fn endpoints(&self, part: &Part) -> Result<Vec<EndpointId>, Failure> {
+    async fn endpoints(&self, part: &Part) -> Result<Vec<EndpointId>, StepError> {
         let ids: BTreeSet<_> = part.new_ids().into_iter().collect();
         loop {
             let (found, left_out) = self.controller.state(|state| {
@@ -55,7 +55,10 @@ impl Tools {
                 (ours.map(crate::state::ContainerEndpoint::id).collect::<Vec<_>>(), left)
             });
             if let Some(left) = left_out {
-                return Err(format!("{} is left out: {}", left.container, left.reason));
+                return Err(StepError::lasting(format!(
+                    "{} is left out: {}",
+                    left.container, left.reason
+                )));
             }
             if found.len() == ids.len() {
                 return Ok(found);
@@ -65,7 +68,7 @@ impl Tools {
     }
 
     /// Ends when a new container has ended or is being restarted, and says how.
-    pub(super) async fn end_of(&self, part: &Part, restarts: &BTreeMap<String, u64>) -> Failure {
+    pub(super) async fn end_of(&self, part: &Part, restarts: &BTreeMap<String, u64>) -> String {
         loop {
             for id in part.new_ids() {
                 // An engine that does not answer is no end of a container.
@@ -120,7 +123,7 @@ impl Tools {
         })
     }
 
-    fn not_ready(&self, part: &Part, limit: Duration) -> Failure {
+    fn not_ready(&self, part: &Part, limit: Duration) -> String {
         let answer = self.last_probe(part).unwrap_or_else(|| "no probe was answered".into());
         format!("not ready within {limit:?}: {answer}")
     }

@@ -104,7 +104,7 @@ impl Stage {
                 last = line;
             }
         };
-        timeout(Duration::from_secs(20), reading).await.expect("no end");
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("no end");
         last
     }
 

@@ -12,10 +12,12 @@ use super::phase::Phase;
 use super::progress::Progress;
 use super::record::Part;
 use super::report::Report;
+use super::steps::StepError;
 use crate::discovery::Discovery;
 use crate::engine::Containers;
 use crate::error::Error;
 use crate::serving::controller::Controller;
+use crate::state::Endpoint;
 
 /// The controller, the engine, and the one who looks at it. Clones share them.
 #[derive(Clone, Debug)]
@@ -61,17 +63,43 @@ impl Tools {
     }
 
     /// Whether each of these colors has somebody to serve, or serves already.
-    pub(super) fn can_serve(&self, colors: &[(ServiceName, Color)]) -> Result<(), String> {
+    pub(super) fn can_serve(&self, colors: &[(ServiceName, Color)]) -> Result<(), StepError> {
         self.controller.state(|state| {
             for (service, color) in colors {
                 let endpoints = state.endpoints(service, *color);
                 let up = endpoints.iter().any(|endpoint| state.up(service, *color, endpoint));
                 let serves = state.weights(service).active() == (*color).into();
                 if !up && !serves {
-                    return Err(format!("{service}: {color} has no endpoint that is up"));
+                    let reason = format!("{service}: {color} has no endpoint that is up");
+                    return Err(StepError::lasting(reason));
                 }
             }
             Ok(())
+        })
+    }
+
+    /// Whether requests go to a container.
+    pub(super) fn serves(&self, service: &ServiceName, id: &str) -> bool {
+        self.controller.state(|state| {
+            let mut endpoints = state.discovery.endpoints.iter();
+            let found = endpoints.find(|e| e.service == *service && e.container == id);
+            found.is_some_and(|endpoint| state.weights(service).serves(endpoint.color))
+        })
+    }
+
+    /// Whether a container is ready, and no other endpoint of its service is.
+    pub(super) fn is_last_ready(&self, service: &ServiceName, id: &str) -> bool {
+        self.controller.state(|state| {
+            let ours = |endpoint: &Endpoint| {
+                endpoint.id.0.strip_prefix(id).is_some_and(|port| port.starts_with(':'))
+            };
+            let mut ready = Vec::new();
+            for color in Color::ALL {
+                let endpoints = state.endpoints(service, color).into_iter();
+                let up = endpoints.filter(|endpoint| state.up(service, color, endpoint));
+                ready.extend(up.map(|endpoint| ours(&endpoint)));
+            }
+            !ready.is_empty() && ready.into_iter().all(|ours| ours)
         })
     }
 

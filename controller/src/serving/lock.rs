@@ -85,6 +85,11 @@ impl Controller {
         }
     }
 
+    /// Ticks when a lock may have been released.
+    pub(crate) fn releases(&self) -> tokio::sync::watch::Receiver<()> {
+        self.0.drain_ended.subscribe()
+    }
+
     pub(crate) fn check_unlocked(&self, service: &ServiceName) -> Result<(), Error> {
         self.state(|state| unlocked(&state.locked, service))
     }

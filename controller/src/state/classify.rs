@@ -143,6 +143,11 @@ impl Classification {
         let before = state.map(|state| state.members.clone()).unwrap_or_default();
         let mut members = before.clone();
         members.set_project(project);
+        let present = group.iter().filter_map(|(workload, _)| workload.container.compose_config());
+        members.retain_scaled(&present.collect());
+        for scaled in group.iter().filter_map(|(workload, _)| workload.container.scaled_config()) {
+            members.note_scaled(scaled);
+        }
         let configured = facts.services.get(service).or_else(|| live::newest(group));
         let weights = state.and_then(|state| state.weights);
         let serves =

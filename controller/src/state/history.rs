@@ -72,6 +72,18 @@ impl Entry {
         self.release.is_some() && self.word("result") == Some("done")
     }
 
+    /// The color that it brought the release to.
+    #[must_use]
+    pub fn to(&self) -> Option<&str> {
+        self.word("to")
+    }
+
+    /// What it takes to have it again.
+    #[must_use]
+    pub fn release(&self) -> Option<&Release> {
+        self.release.as_ref()
+    }
+
     fn kind(&self) -> &str {
         self.word("kind").unwrap_or_default()
     }

@@ -22,6 +22,10 @@ pub struct Membership {
     aside: BTreeSet<String>,
     /// Containers that are to stay stopped: should the host start them again, nobody needs them.
     parked: BTreeSet<String>,
+    /// Candidates that failed and are kept to be looked at, until the next rollout.
+    abandoned: BTreeSet<String>,
+    /// Configurations of which Compose has named containers as some of several.
+    scaled: BTreeSet<String>,
     /// Containers that have served, of a service whose newcomers are flipped to by themselves.
     served: BTreeSet<String>,
     /// Labels of the last container that served, for when none is ready.
@@ -201,6 +205,34 @@ impl Membership {
         self.parked.contains(id)
     }
 
+    /// Candidates that failed stay to be looked at.
+    pub fn abandon(&mut self, ids: &[String]) {
+        self.abandoned.extend(ids.iter().cloned());
+    }
+
+    /// Candidates that failed and are still kept, as far as is known.
+    #[must_use]
+    pub fn abandoned(&self) -> &BTreeSet<String> {
+        &self.abandoned
+    }
+
+    /// Takes note of a configuration of which Compose has named a container as one of several: none
+    /// of it has a fixed name, whatever it is renamed to.
+    pub fn note_scaled(&mut self, config: &str) {
+        self.scaled.insert(config.to_owned());
+    }
+
+    /// Whether Compose has named a container of a configuration as one of several.
+    #[must_use]
+    pub fn is_scaled(&self, config: &str) -> bool {
+        self.scaled.contains(config)
+    }
+
+    /// Forgets configurations of which no container is left.
+    pub fn retain_scaled(&mut self, present: &BTreeSet<&str>) {
+        self.scaled.retain(|config| present.contains(config.as_str()));
+    }
+
     /// Notes that containers have served.
     pub fn note_served(&mut self, ids: impl IntoIterator<Item = String>) {
         self.served.extend(ids);
@@ -229,6 +261,7 @@ impl Membership {
         self.assigned.retain(|id, _| !gone.contains(id));
         self.aside.retain(|id| !gone.contains(id));
         self.parked.retain(|id| !gone.contains(id));
+        self.abandoned.retain(|id| !gone.contains(id));
         self.served.retain(|id| !gone.contains(id));
     }
 
@@ -238,6 +271,7 @@ impl Membership {
         self.assigned.retain(|id, _| present.contains(id));
         self.aside.retain(|id| present.contains(id));
         self.parked.retain(|id| present.contains(id));
+        self.abandoned.retain(|id| present.contains(id));
         self.served.retain(|id| present.contains(id));
     }
 
@@ -246,6 +280,7 @@ impl Membership {
     pub fn take_classified(&mut self, found: Self) {
         self.project = found.project;
         self.releases = found.releases;
+        self.scaled = found.scaled;
         for (color, slot) in found.slots {
             self.slots.entry(color).or_default().release = slot.release;
         }
@@ -268,6 +303,8 @@ impl Membership {
             assigned: stored.ours,
             aside: stored.displaced,
             parked: stored.parked,
+            abandoned: BTreeSet::new(),
+            scaled: BTreeSet::new(),
             served: stored.served,
             live_labels: BTreeMap::new(),
             last_revision: stored.last_revision,
@@ -314,6 +351,7 @@ mod tests {
         let mut members = Membership::default();
         members.enroll(&ids(&["a"]), Color::Blue, &ids(&["b"]));
         members.park(&ids(&["c"]));
+        members.abandon(&ids(&["a"]));
         members.note_served(ids(&["d"]));
         members.forget_gone(&ids(&["a", "b", "c", "d"]).into_iter().collect());
         assert_eq!(members, Membership::default());

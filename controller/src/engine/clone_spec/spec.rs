@@ -29,6 +29,12 @@ pub(crate) struct Spec {
 pub(crate) struct CopyError(pub String);
 
 impl Spec {
+    /// The value of a label.
+    #[must_use]
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        self.body.labels.as_ref()?.get(name).map(String::as_str)
+    }
+
     /// The container of the wanted name, where the same rollout made it; `None` where the name is
     /// free.
     ///

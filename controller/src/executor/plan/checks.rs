@@ -1,85 +1,114 @@
 //! What could stand in a deploy's way, one by one.
 
 use crate::config::ProbeKind;
+use crate::config::labels::COMPOSE_SERVICE;
 use crate::engine::{Container, PullPolicy};
 use crate::executor::Tools;
+use crate::executor::plan::template::Template;
 use crate::executor::plan::{Finding, Plan, Site};
 use crate::executor::record::Part;
 use crate::executor::request::Deploy;
 use crate::registry::Logins;
 
 /// Puts what is found into the plan.
-pub(super) fn check(site: &Site, part: &Part, deploy: &Deploy, tools: &Tools, plan: &mut Plan) {
+pub(super) fn check(
+    site: &Site,
+    part: &Part,
+    templates: &[Template],
+    deploy: &Deploy,
+    tools: &Tools,
+    plan: &mut Plan,
+) {
     let found = |code, message: String, fix: &str| Finding {
         service: site.service.clone(),
         code,
         message,
         fix: fix.to_owned(),
     };
-    let templates: Vec<&Container> = part
-        .replicas
-        .iter()
-        .filter_map(|r| site.containers.iter().find(|c| c.id.as_str() == r.template))
-        .collect();
-    for template in templates.iter().take(1) {
-        if let Some(port) = template.published.first() {
-            plan.blockers.push(found(
-                "host_port",
-                format!("{} is bound to host port {port}: two cannot be", template.name),
-                "take `ports:` out of the app's compose service; the edge reaches it over the network",
-            ));
-        }
-        if !part.labelled && fixed_name(template) {
-            plan.blockers.push(found(
-                "container_name",
-                format!("{} has a container_name, so Compose cannot scale it", template.name),
-                "take `container_name:` out, or declare two services with cutover.color",
-            ));
-        }
-        if matches!(site.config.probe.kind, ProbeKind::Tcp) && !template.health_checked {
-            plan.warnings.push(found(
-                "no_probe",
-                "it has no health check and no probe: a connection counts as ready".into(),
-                "add a label cutover.probe.path=/health, or `healthcheck:` in compose.yaml",
-            ));
-        }
-        let drain = deploy.limits(&site.config).drain();
-        if template.stop_grace < drain.timeout {
-            plan.warnings.push(found(
-                "stop_grace",
-                format!(
-                    "stop_grace_period is {:?}, the drain {:?}: whoever else stops it cuts requests off",
-                    template.stop_grace, drain.timeout
-                ),
-                "set `stop_grace_period:` at least as long as the drain",
-            ));
-        }
-        if let Some(mount) = template.writable_mounts.first() {
-            plan.warnings.push(found(
-                "shared_volume",
-                format!("both colors would write to {mount} while both run"),
-                "make sure the app can share it, or mount it read-only",
-            ));
-        }
-        let needed: u64 = templates.iter().map(|t| t.memory).sum();
-        if let Some(free) = memory_available().filter(|free| needed > *free) {
-            plan.blockers.push(found(
-                "memory",
-                format!("a second color may use {needed} bytes of memory, {free} are available"),
-                "lower the app's memory limit, or free some memory",
-            ));
-        }
+    if templates.is_empty() {
+        plan.blockers.push(found(
+            "no_container",
+            format!("{} has no container to make another like, and no history", site.service),
+            "start it once",
+        ));
+    }
+    let containers: Vec<_> = templates.iter().filter_map(Template::container).collect();
+    if let Some(first) = containers.first() {
+        container(site, part, first, deploy, plan);
+    }
+    let needed: u64 = containers.iter().map(|template| template.memory).sum();
+    if let Some(free) = memory_available().filter(|free| needed > *free) {
+        plan.blockers.push(found(
+            "memory",
+            format!("a second color may use {needed} bytes of memory, {free} are available"),
+            "lower the app's memory limit, or free some memory",
+        ));
     }
     for left in tools.controller.state(|state| state.discovery.left_out.clone()) {
+        // What is copied has to be right; of the others it is only worth knowing.
+        let copied = containers.iter().any(|template| template.name == left.container);
         let ours = site.containers.iter().any(|c| c.name == left.container);
-        let replaced = left.reason.contains("rollout") || left.reason.contains("newer release");
-        if ours && !replaced {
-            plan.blockers.push(found(
-                "left_out",
-                format!("{} is left out: {}", left.container, left.reason),
-                "correct its labels or networks and create it again",
-            ));
+        let finding = found(
+            "left_out",
+            format!("{} is left out: {}", left.container, left.reason),
+            "correct its labels or networks and create it again",
+        );
+        let passing = ["rollout", "newer release", "told to stop"];
+        match passing.iter().any(|reason| left.reason.contains(reason)) {
+            true => {}
+            false if copied => plan.blockers.push(finding),
+            false if ours => plan.warnings.push(finding),
+            false => {}
         }
+    }
+}
+
+/// What can be seen of the container that is copied.
+fn container(site: &Site, part: &Part, template: &Container, deploy: &Deploy, plan: &mut Plan) {
+    let found = |code, message: String, fix: &str| Finding {
+        service: site.service.clone(),
+        code,
+        message,
+        fix: fix.to_owned(),
+    };
+    if let Some(port) = template.published.first() {
+        plan.blockers.push(found(
+            "host_port",
+            format!("{} is bound to host port {port}: two cannot be", template.name),
+            "take `ports:` out of the app's compose service; the edge reaches it over the network",
+        ));
+    }
+    if !part.labelled && is_fixed(template, site) {
+        plan.blockers.push(found(
+            "container_name",
+            format!("{} has a container_name, so Compose cannot scale it", template.name),
+            "take `container_name:` out, or declare two services with cutover.color",
+        ));
+    }
+    if matches!(site.config.probe.kind, ProbeKind::Tcp) && !template.health_checked {
+        plan.warnings.push(found(
+            "no_probe",
+            "it has no health check and no probe: a connection counts as ready".into(),
+            "add a label cutover.probe.path=/health, or `healthcheck:` in compose.yaml",
+        ));
+    }
+    let drain = deploy.limits(&site.config).drain();
+    if template.stop_grace < drain.timeout {
+        plan.warnings.push(found(
+            "stop_grace",
+            format!(
+                "stop_grace_period is {:?}, the drain {:?}: whoever else stops it cuts requests off",
+                template.stop_grace, drain.timeout
+            ),
+            "set `stop_grace_period:` at least as long as the drain",
+        ));
+    }
+    if let Some(mount) = template.writable_mounts.first() {
+        plan.warnings.push(found(
+            "shared_volume",
+            format!("both colors would write to {mount} while both run"),
+            "make sure the app can share it, or mount it read-only",
+        ));
     }
 }
 
@@ -120,26 +149,18 @@ pub(super) async fn image(part: &Part, tools: &Tools, logins: &Logins) -> Option
     )
 }
 
-/// Compose names what it scales `project-service-1` (or with underscores).
-fn fixed_name(container: &Container) -> bool {
-    let project = container.label("com.docker.compose.project");
-    let service = container.label("com.docker.compose.service");
-    let (Some(project), Some(service)) = (project, service) else {
-        return false;
-    };
-    let name = super::base_name(&container.name);
-    let scaled = |separator: char| {
-        let prefix = format!("{project}{separator}{service}{separator}");
-        // Ours count down from the first.
-        let number = name.strip_prefix(&prefix).map(|n| n.strip_prefix('-').unwrap_or(n));
-        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-    };
-    !scaled('-') && !scaled('_')
-}
-
 fn memory_available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kib * 1024)
+}
+
+/// Whether the compose file gives a container its name. One that somebody has renamed looks the
+/// same, so it counts how Compose has called containers of the same configuration.
+fn is_fixed(container: &Container, site: &Site) -> bool {
+    let of_compose = container.labels.contains_key(COMPOSE_SERVICE);
+    let config = container.compose_config();
+    let scaled = config.is_some_and(|config| site.journaled.members.is_scaled(config));
+    of_compose && !container.is_named_by_scale() && !scaled
 }

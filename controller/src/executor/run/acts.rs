@@ -9,6 +9,7 @@ use super::{Note, Shell};
 use crate::executor::actions::{Action, Event, Rest, Set, Side};
 use crate::executor::phase::Phase;
 use crate::executor::record::Part;
+use crate::executor::steps::StepError;
 use crate::executor::watch::Seen;
 use crate::state::weights::Weights;
 
@@ -125,7 +126,7 @@ impl Shell {
                 Ok(()) => {
                     tools.controller.set_weights(&changes, drain).await.map_err(|e| e.to_string())
                 }
-                Err(reason) => Err(reason),
+                Err(error) => Err(error.reason),
             };
             let event = match applied {
                 Ok(applied) => Event::Applied { phase, generation: applied.generation },
@@ -224,10 +225,15 @@ impl Shell {
     }
 }
 
-fn answer(tell: &mpsc::UnboundedSender<Note>, phase: Phase, set: Set, outcome: Result<(), String>) {
+fn answer(
+    tell: &mpsc::UnboundedSender<Note>,
+    phase: Phase,
+    set: Set,
+    outcome: Result<(), StepError>,
+) {
     let event = match outcome {
         Ok(()) => Event::Done { phase, set },
-        Err(reason) => Event::Failed { phase, service: set.service, reason },
+        Err(error) => Event::Failed { phase, service: set.service, reason: error.reason },
     };
     // A shell that has ended needs no answer.
     tell.send(Note::Event(event)).ok();

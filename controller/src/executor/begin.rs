@@ -1,0 +1,155 @@
+//! From a request to a rollout that runs: everything is checked before anything is changed.
+
+use std::time::Duration;
+
+use cutover_proxy::table::ServiceName;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::actions::Event;
+use super::phase::Phase;
+use super::plan::{self, Plan};
+use super::progress::Progress;
+use super::record::{Kind, Record};
+use super::request::{Deploy, Rollback};
+use super::{Rollouts, Tools, history};
+use crate::error::Error;
+use crate::registry::Logins;
+use crate::serving::lock::RolloutLock;
+
+/// What a rollout begins with, beside its plan.
+pub(super) struct Beginning {
+    /// Of all its services.
+    pub lock: RolloutLock,
+    /// The caller's.
+    pub logins: Logins,
+    /// Who reads along.
+    pub client: mpsc::UnboundedSender<Value>,
+}
+
+/// What is to be rolled out.
+struct Wanted {
+    services: Vec<ServiceName>,
+    deploy: Deploy,
+    /// The release of the history that it is.
+    release: Option<history::Release>,
+}
+
+impl Wanted {
+    fn kind(&self) -> Kind {
+        match self.release {
+            Some(_) => Kind::Rollback,
+            None => Kind::Deploy,
+        }
+    }
+
+    /// The whole plan, its images looked for. Changes nothing.
+    async fn draw(&self, tools: &Tools, logins: &Logins) -> Result<Plan, Error> {
+        let mut plan = plan::draw(tools, &self.services, &self.deploy).await?;
+        if let Some(release) = &self.release {
+            plan.recall(release);
+        }
+        plan.check_images(tools, logins).await;
+        Ok(plan)
+    }
+}
+
+impl Rollouts {
+    /// Begins a deploy, or reports why not.
+    pub(super) async fn begin(
+        &self,
+        services: Vec<ServiceName>,
+        deploy: Deploy,
+        with: Beginning,
+    ) -> Result<(), Error> {
+        self.begin_as(Wanted { services, deploy, release: None }, with).await
+    }
+
+    /// Begins a rollback to a release of the history, or reports why not.
+    pub(super) async fn begin_again(
+        &self,
+        service: ServiceName,
+        release: history::Release,
+        asked: Rollback,
+        with: Beginning,
+    ) -> Result<(), Error> {
+        let deploy = Deploy {
+            image: Some(release.image.clone()),
+            by: asked.by,
+            monitor_ms: Some(asked.monitor_ms),
+            ..Deploy::default()
+        };
+        self.begin_as(Wanted { services: vec![service], deploy, release: Some(release) }, with)
+            .await
+    }
+
+    async fn begin_as(&self, wanted: Wanted, with: Beginning) -> Result<(), Error> {
+        let progress = Progress::new(self.tools.controller.clone(), Some(with.client.clone()));
+        for service in &wanted.services {
+            progress.say(service, "phase", json!({"phase": Phase::Plan}));
+        }
+        self.tools.can_begin().await?;
+        let Some(plan) = self.cleared(&wanted, &with.logins, &progress).await? else {
+            return Ok(());
+        };
+        for (part, _) in &plan.parts {
+            self.tools.remember_found(part).await;
+        }
+        let record = self.tools.record(plan, &wanted.deploy, wanted.kind()).await;
+        self.run_with(record, with);
+        Ok(())
+    }
+
+    /// A plan that can be carried out, with the warm colors out of its way. `None` was refused and
+    /// reported, and nothing has been changed.
+    async fn cleared(
+        &self,
+        wanted: &Wanted,
+        logins: &Logins,
+        progress: &Progress,
+    ) -> Result<Option<Plan>, Error> {
+        let refuse = |plan: &Plan, reason: &str| {
+            self.tools.refuse(plan, &wanted.deploy, wanted.kind(), reason, progress);
+            Ok(None)
+        };
+        for _ in 1..TRIES {
+            let plan = wanted.draw(&self.tools, logins).await?;
+            if let Some(blocker) = plan.blockers.first() {
+                return refuse(&plan, &blocker.reason());
+            }
+            self.make_room(&wanted.services).await;
+            for (part, _) in &plan.parts {
+                self.tools.await_idle(part).await;
+            }
+            if plan.still_holds(&self.tools).await? {
+                return Ok(Some(plan));
+            }
+        }
+        let plan = wanted.draw(&self.tools, logins).await?;
+        refuse(&plan, "its containers, or which of them serve, change all the time: try again")
+    }
+
+    fn run_with(&self, record: Record, with: Beginning) {
+        self.run(record, with.lock, with.logins, Event::Begin, with.client);
+    }
+
+    /// Has warm colors stopped that are in the way.
+    pub(super) async fn make_room(&self, services: &[ServiceName]) {
+        for service in services {
+            for mut handle in self.of(service) {
+                handle.tell(Event::Supersede);
+                if timeout(ROOM, handle.ended()).await.is_err() {
+                    warn!(%service, "the warm color is still there");
+                }
+            }
+            self.tools.remove_abandoned(service).await;
+        }
+    }
+}
+
+/// For a warm color to be stopped: its own grace and Docker's time.
+const ROOM: Duration = Duration::from_secs(90);
+/// How often a plan is drawn while its services change.
+const TRIES: u8 = 4;

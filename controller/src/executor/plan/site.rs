@@ -1,0 +1,164 @@
+//! What there is of one service: its containers by color, its settings and who serves.
+
+use std::collections::BTreeMap;
+
+use cutover_proxy::table::{Color, ServiceName};
+
+use crate::config::ServiceConfig;
+use crate::config::labels::Labels;
+use crate::discovery::classify;
+use crate::engine::{Container, State};
+use crate::error::Error;
+use crate::executor::history::Release;
+use crate::serving::controller::Controller;
+use crate::state::membership::Membership;
+use crate::state::service::ServiceState;
+use crate::state::weights::{Target, Weights};
+
+/// One service's containers, sorted.
+pub(in crate::executor) struct Site {
+    pub(in crate::executor) service: ServiceName,
+    pub(in crate::executor) config: ServiceConfig,
+    /// What the journal has of it.
+    pub(super) journaled: ServiceState,
+    pub(super) weights: Weights,
+    /// All of the service, whatever their state.
+    pub(super) containers: Vec<Container>,
+    colors: BTreeMap<Color, Vec<Container>>,
+    /// Whether containers name their color themselves.
+    labelled: bool,
+}
+
+impl Site {
+    /// Finds a service's containers among all.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`] where it has no container, no config and no history.
+    pub(in crate::executor) fn find(
+        controller: &Controller,
+        service: &ServiceName,
+        all: &[Container],
+    ) -> Result<Self, Error> {
+        let config = controller.state(|state| state.service(service).cloned());
+        let journaled = controller.service_state(service);
+        let members = &journaled.members;
+        let ours =
+            |labels: Labels| labels.service == *service && members.takes(labels.project.as_deref());
+        let all = all.iter().filter(|container| labels_of(container).is_some_and(ours));
+        let mut containers: Vec<_> = all.cloned().collect();
+        containers.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        let last = || containers.last().and_then(labels_of).or_else(|| recorded(&journaled));
+        let config = match config {
+            Some(config) => config,
+            // All of it is stopped, or gone.
+            None => match last() {
+                Some(labels) => labels.over(&ServiceConfig::default()),
+                None => {
+                    return Err(Error::UnknownService {
+                        name: service.to_string(),
+                        known: controller.state(crate::state::State::known),
+                    });
+                }
+            },
+        };
+        let mut colors: BTreeMap<Color, Vec<Container>> = BTreeMap::new();
+        let named = |container: &Container| labels_of(container).and_then(|labels| labels.color);
+        for container in &containers {
+            if let Some(color) = color(container, named(container), members) {
+                colors.entry(color).or_default().push(container.clone());
+            }
+        }
+        let labelled = match containers.is_empty() {
+            true => recorded(&journaled).is_some_and(|labels| labels.color.is_some()),
+            false => containers.iter().any(|container| named(container).is_some()),
+        };
+        let weights = controller.state(|state| state.weights(service));
+        let service = service.clone();
+        Ok(Self { service, config, journaled, weights, containers, colors, labelled })
+    }
+
+    /// The containers of a color, oldest first.
+    pub(super) fn color(&self, color: Color) -> &[Container] {
+        self.colors.get(&color).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Those of a color that run.
+    pub(in crate::executor) fn running(&self, color: Color) -> Vec<&Container> {
+        let runs = |c: &&Container| matches!(c.state, State::Running | State::Paused);
+        self.color(color).iter().filter(runs).collect()
+    }
+
+    /// Whether containers name their color themselves.
+    pub(in crate::executor) fn labelled(&self) -> bool {
+        self.labelled
+    }
+
+    /// Whether both colors serve.
+    pub(super) fn is_both(&self) -> bool {
+        self.weights.active() == Target::Both
+    }
+
+    /// The color that serves, and the one that is to serve.
+    pub(super) fn turn(&self) -> (Color, Color) {
+        match self.weights.active() {
+            Target::Green => (Color::Green, Color::Blue),
+            Target::Blue | Target::Both => (Color::Blue, Color::Green),
+        }
+    }
+
+    /// The last release of a color that was done, as the history has it.
+    pub(super) fn last_release(&self, color: Color) -> Option<&Release> {
+        let mut done = self.journaled.history().iter().rev().filter(|entry| entry.is_done());
+        let of_color = |word: Option<&str>| word == Some(color.as_str());
+        let found = done.find(|entry| of_color(entry.to()))?;
+        found.release()
+    }
+}
+
+/// The labels of the last release that was done, of a service that has no container.
+fn recorded(journaled: &ServiceState) -> Option<Labels> {
+    let mut done = journaled.history().iter().rev().filter(|entry| entry.is_done());
+    let spec = done.find_map(|entry| entry.release()?.specs.first())?;
+    let labels = spec.body.labels.iter().flatten().map(|(k, v)| (k.as_str(), v.as_str()));
+    Labels::parse(labels).ok().flatten()
+}
+
+fn labels_of(container: &Container) -> Option<Labels> {
+    let labels = container.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    Labels::parse(labels).ok().flatten()
+}
+
+fn color(container: &Container, own: Option<Color>, members: &Membership) -> Option<Color> {
+    let id = container.id.as_str();
+    if members.is_aside(id) {
+        return None;
+    }
+    if container.labels.contains_key(&classify::rollout_label()) {
+        return members.assigned(id);
+    }
+    own.or_else(|| members.placed(&classify::release(container)))
+}
+
+#[cfg(test)]
+impl Site {
+    /// A service of these containers, by color.
+    pub(super) fn of(
+        service: ServiceName,
+        weights: Weights,
+        all: &[(Option<Color>, Container)],
+        journaled: ServiceState,
+    ) -> Self {
+        let mut colors: BTreeMap<Color, Vec<Container>> = BTreeMap::new();
+        for (color, container) in all {
+            if let Some(color) = color {
+                colors.entry(*color).or_default().push(container.clone());
+            }
+        }
+        let containers: Vec<_> = all.iter().map(|(_, container)| container.clone()).collect();
+        let named = |c: &Container| labels_of(c).is_some_and(|labels| labels.color.is_some());
+        let recorded = recorded(&journaled).is_some_and(|labels| labels.color.is_some());
+        let labelled = recorded || containers.iter().any(named);
+        let config = ServiceConfig::default();
+        Self { service, config, journaled, weights, containers, colors, labelled }
+    }
+}
