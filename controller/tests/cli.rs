@@ -17,6 +17,16 @@ struct Run {
 
 /// Runs a command against a server that gives this answer once.
 fn run(arguments: &[&str], status: u16, answer: &str) -> Run {
+    run_in(arguments, status, answer, &[])
+}
+
+/// The same with more in its environment.
+fn run_in(
+    arguments: &[&str],
+    status: u16,
+    answer: &str,
+    environment: &[(&str, std::ffi::OsString)],
+) -> Run {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("control.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -44,7 +54,7 @@ fn run(arguments: &[&str], status: u16, answer: &str) -> Run {
         stream.write_all(answer.as_bytes()).unwrap();
         String::from_utf8(request).unwrap()
     });
-    let output = cutover(&socket, arguments);
+    let output = command(&socket, arguments).envs(environment.iter().cloned()).output().unwrap();
     Run {
         request: server.join().unwrap(),
         code: output.status.code().unwrap(),
@@ -54,13 +64,14 @@ fn run(arguments: &[&str], status: u16, answer: &str) -> Run {
 }
 
 fn cutover(socket: &PathBuf, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cutover"))
-        .env("CUTOVER_SOCKET", socket)
-        .env("USER", "ada")
-        .env_remove("SUDO_USER")
-        .args(arguments)
-        .output()
-        .unwrap()
+    command(socket, arguments).output().unwrap()
+}
+
+fn command(socket: &PathBuf, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cutover"));
+    command.env("CUTOVER_SOCKET", socket).env("USER", "ada").env_remove("SUDO_USER");
+    command.args(arguments);
+    command
 }
 
 /// The body of a request.
@@ -230,6 +241,43 @@ fn the_end_of_a_rollout_is_the_exit_code() {
             run.stdout
         );
     }
+}
+
+#[test]
+fn a_credential_helper_is_asked_for_the_registry_of_the_image_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let helper = path.join("docker-credential-test");
+    let script = format!(
+        "#!/bin/sh\nread -r server || [ -n \"$server\" ]\necho \"$server\" >> {}\n\
+         echo '{{\"ServerURL\": \"x\", \"Username\": \"ada\", \"Secret\": \"helped\"}}'\n",
+        path.join("asked").display()
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let config = r#"{"auths": {"other.example": {}, "plain.example": {"auth": "dTpw"}},
+        "credHelpers": {"reg.example:5000": "test"}, "credsStore": "test"}"#;
+    std::fs::write(path.join("config.json"), config).unwrap();
+    let mut search = std::ffi::OsString::from(path);
+    search.push(":");
+    search.push(std::env::var_os("PATH").unwrap_or_default());
+    let environment = [("DOCKER_CONFIG", path.into()), ("PATH", search)];
+    for (image, asked) in [
+        ("reg.example:5000/app:1", "reg.example:5000"),
+        ("other.example/app:1", "other.example"),
+        ("unheard.example/app:1", "unheard.example"),
+        ("app:1", "https://index.docker.io/v1/"),
+    ] {
+        let deploy = ["deploy", "web", "--image", image];
+        let run = run_in(&deploy, 200, &rollout("done", 0), &environment);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(run.request.to_lowercase().contains("x-registry-config: "), "{}", run.request);
+        assert_eq!(std::fs::read_to_string(path.join("asked")).unwrap().trim(), asked);
+        std::fs::remove_file(path.join("asked")).unwrap();
+    }
+    let deploy = ["deploy", "web", "--image", "plain.example/app:1"];
+    run_in(&deploy, 200, &rollout("done", 0), &environment);
+    assert!(!path.join("asked").exists(), "the file has that login itself");
 }
 
 #[test]
