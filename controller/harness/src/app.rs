@@ -78,16 +78,22 @@ impl<'e> App<'e> {
     /// Runs it; its name.
     #[must_use = "use `run` for its name, or drop it on purpose"]
     pub fn run(self) -> String {
-        self.begin(&["run", "-d"])
+        self.begin(&["run", "-d"], &[])
+    }
+
+    /// Runs it with arguments of its own; its name.
+    #[must_use = "use `run_with` for its name, or drop it on purpose"]
+    pub fn run_with(self, arguments: &[&str]) -> String {
+        self.begin(&["run", "-d"], arguments)
     }
 
     /// Creates it and does not start it; its name.
     #[must_use]
     pub fn create(self) -> String {
-        self.begin(&["create"])
+        self.begin(&["create"], &[])
     }
 
-    fn begin(self, verb: &[&str]) -> String {
+    fn begin(self, verb: &[&str], command: &[&str]) -> String {
         let mut arguments = verb.to_vec();
         arguments.extend(["--name", &self.name, "--network", &self.network]);
         let labels: Vec<_> =
@@ -97,6 +103,7 @@ impl<'e> App<'e> {
         }
         arguments.extend(self.more.iter().map(String::as_str));
         arguments.push(&self.image);
+        arguments.extend(command);
         self.edge.docker(&arguments);
         self.name.clone()
     }
