@@ -26,7 +26,7 @@ use cutover_proxy::table::{Balance, BodyLimit, Color, HostPattern, Limits, Servi
 use ipnet::IpNet;
 
 pub use self::diagnostics::Report;
-pub(crate) use self::keys::service as read_service;
+pub(crate) use self::keys::{service as read_service, service_of_file};
 pub use self::routes::Route;
 
 /// Where `cutover run` looks without `--config`.
@@ -160,7 +160,13 @@ pub struct ServiceConfig {
     pub drain: DrainConfig,
     /// How a new release is brought in.
     pub rollout: RolloutConfig,
+    /// The keys that the file has for it, which labels do not change.
+    pub written: Written,
 }
+
+/// What a service's section of the file says, key by key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Written(pub(crate) Vec<tree::Entry>);
 
 impl Default for ServiceConfig {
     fn default() -> Self {
@@ -180,6 +186,7 @@ impl Default for ServiceConfig {
             probe: ProbeConfig::default(),
             drain: DrainConfig::default(),
             rollout: RolloutConfig::default(),
+            written: Written::default(),
         }
     }
 }

@@ -220,19 +220,19 @@ impl State {
         state
     }
 
-    /// Every service with its config: those of the file, then those of labels.
+    /// Every service with its config: those of the file, with what the labels of their containers
+    /// add, then those of labels alone.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceConfig)> {
-        let labelled = self.discovery.services.iter();
-        self.config
-            .services
-            .iter()
-            .chain(labelled.filter(|(name, _)| !self.config.services.contains_key(*name)))
+        let merged = &self.discovery.services;
+        let file = &self.config.services;
+        let of_file = file.iter().map(|(name, own)| (name, merged.get(name).unwrap_or(own)));
+        of_file.chain(merged.iter().filter(|(name, _)| !file.contains_key(*name)))
     }
 
     /// The config of one service.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&ServiceConfig> {
-        self.config.services.get(name).or_else(|| self.discovery.services.get(name))
+        self.discovery.services.get(name).or_else(|| self.config.services.get(name))
     }
 
     /// The shares of a service: what the journal knows, else what the config says. Where only the

@@ -2,10 +2,10 @@
 
 use cutover_proxy::table::{Limits, ServiceName, Timeouts};
 
-use super::tree::{Entry, Refusal, Section};
+use super::tree::{Entry, Refusal, Section, Value};
 use super::{
     Config, Docker, DrainConfig, Listen, ProbeConfig, ProbeKind, RolloutConfig, Runtime,
-    ServiceConfig, traffic, values,
+    ServiceConfig, Written, traffic, values,
 };
 
 /// Reads the keys of a table over what the config already says.
@@ -62,12 +62,18 @@ fn named_service(section: &mut Section<'_>, entry: &Entry, config: &mut Config) 
         }
     };
     let mut new = ServiceConfig::default();
-    section.child(entry, |section| {
-        service(section, &mut new);
-        section.value("blue", &mut new.blue, values::list(traffic::endpoint));
-        section.value("green", &mut new.green, values::list(traffic::endpoint));
-    });
+    section.child(entry, |section| service_of_file(section, &mut new));
+    if let Value::Table(entries) = &entry.node.value {
+        new.written = Written(entries.iter().map(Entry::unplaced).collect());
+    }
     config.services.insert(name, new);
+}
+
+/// The keys of a service in the file: those of labels, and static endpoints.
+pub(crate) fn service_of_file(section: &mut Section<'_>, config: &mut ServiceConfig) {
+    service(section, config);
+    section.value("blue", &mut config.blue, values::list(traffic::endpoint));
+    section.value("green", &mut config.green, values::list(traffic::endpoint));
 }
 
 fn listen(section: &mut Section<'_>, listen: &mut Listen) {

@@ -8,7 +8,7 @@ use std::fmt;
 use cutover_proxy::table::{Color, ServiceName};
 
 use crate::config::tree::{Entry, Fault, Node, Refusal, Section, Value, nearest};
-use crate::config::{ServiceConfig, read_service, values};
+use crate::config::{ServiceConfig, read_service, service_of_file, values};
 
 /// What every label of ours starts with.
 pub const PREFIX: &str = "cutover.";
@@ -94,13 +94,16 @@ impl Labels {
         }
     }
 
-    /// The service's settings: what the labels say over what `base` (the config file) says.
+    /// The service's settings: key by key what the config file says in `base`, else what the labels
+    /// say, else the default.
     #[must_use]
     pub fn over(&self, base: &ServiceConfig) -> ServiceConfig {
         let mut draft = Draft { config: base.clone(), ..Draft::default() };
         // The labels were found right once, and what is right does not depend on the base.
         let mut faults = Vec::new();
         Section::read_all(&self.settings, "", &mut faults, |section| draft.read(section));
+        let file = |section: &mut Section<'_>| service_of_file(section, &mut draft.config);
+        Section::read_all(&base.written.0, "", &mut faults, file);
         draft.config
     }
 }

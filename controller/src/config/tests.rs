@@ -97,6 +97,7 @@ fn the_contract_file_is_the_defaults_plus_one_service() {
         green: web.green.clone(),
         max_body: Some(BodyLimit::Unlimited),
         probe: web.probe.clone(),
+        written: web.written.clone(),
         ..ServiceConfig::default()
     };
     assert_eq!(web, plain);

@@ -47,6 +47,24 @@ impl Value {
     }
 }
 
+impl Node {
+    fn unplaced(&self) -> Self {
+        let value = match &self.value {
+            Value::List(nodes) => Value::List(nodes.iter().map(Self::unplaced).collect()),
+            Value::Table(entries) => Value::Table(entries.iter().map(Entry::unplaced).collect()),
+            value => value.clone(),
+        };
+        Self { at: 0..0, value }
+    }
+}
+
+impl Entry {
+    /// The same, wherever it stands: two files that say the same are equal.
+    pub(crate) fn unplaced(&self) -> Self {
+        Self { key: self.key.clone(), at: 0..0, node: self.node.unplaced() }
+    }
+}
+
 /// A key with its value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {

@@ -212,7 +212,7 @@ fn endpoint(
         unwell: container.unwell(),
         release: candidate.release.clone(),
         created: container.created,
-        settings: Arc::clone(&workload.probed),
+        settings: Arc::clone(&workload.settings),
         ..ContainerEndpoint::at(service.clone(), candidate.color, container.id.as_str(), address)
     })
 }

@@ -21,8 +21,6 @@ pub(crate) struct Workload {
     pub labels: Result<Labels, String>,
     /// Its settings: its labels over those of the config file.
     pub settings: Arc<ServiceConfig>,
-    /// By which it is probed: the config file's, where its service is there.
-    pub probed: Arc<ServiceConfig>,
 }
 
 impl Workload {
@@ -37,8 +35,7 @@ impl Workload {
             Ok(labels) => Ok(labels?),
             Err(errors) => Err(errors.to_string()),
         };
-        let settings = Arc::<ServiceConfig>::default();
-        let mut workload = Self { container, labels, probed: Arc::clone(&settings), settings };
+        let mut workload = Self { container, labels, settings: Arc::default() };
         workload.settle(services);
         Some(workload)
     }
@@ -53,8 +50,6 @@ impl Workload {
         if let Ok(labels) = &self.labels {
             let base = services.get(&labels.service);
             self.settings = labels.over(base.unwrap_or(&ServiceConfig::default())).into();
-            let probed = base.map(|base| Arc::new(base.clone()));
-            self.probed = probed.unwrap_or_else(|| Arc::clone(&self.settings));
         }
     }
 }

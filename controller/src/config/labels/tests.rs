@@ -56,6 +56,24 @@ fn the_file_holds_where_the_labels_are_silent() {
 }
 
 #[test]
+fn file_and_labels_are_merged_key_by_key_and_the_file_wins() {
+    let text = "[services.web]\nport = 1\n[services.web.probe]\ninterval = \"5s\"\n";
+    let file = crate::config::Config::parse(std::path::Path::new("cutover.toml"), text).unwrap();
+    let pairs = [
+        ("cutover.service", "web"),
+        ("cutover.port", "2"),
+        ("cutover.path", "/shop"),
+        ("cutover.probe.interval", "1s"),
+        ("cutover.probe.path", "/health"),
+    ];
+    let config = parse(&pairs).unwrap().unwrap().over(&file.services[&"web".parse().unwrap()]);
+    assert_eq!((config.port, config.path.as_str()), (Some(1), "/shop"));
+    assert_eq!(config.probe.interval, Duration::from_secs(5));
+    let ProbeKind::Http { path, .. } = config.probe.kind else { panic!("an HTTP probe") };
+    assert_eq!(path, "/health");
+}
+
+#[test]
 fn a_container_without_our_labels_is_none_of_our_business() {
     assert_eq!(parse(&[("com.docker.compose.service", "db"), ("cutoverish", "1")]), Ok(None));
     assert_eq!(parse(&[("cutover.enable", "false"), ("cutover.nonsense", "1")]), Ok(None));
