@@ -38,7 +38,7 @@
 //! | controller | any time | requests go on under the last table; the next one sends its own |
 //! | controller | before the flip is journaled | the old color serves; the candidate is taken away |
 //! | controller | after that, before the table is live | the new color serves once the table is sent |
-//! | controller | draining | what is still in flight is found at the proxy and gets a new deadline |
+//! | controller | draining | what is still in flight has the time that is left |
 //! | controller | any later phase | the rollout goes on where the journal left it |
 //! | a task of the controller, by a panic | any time | it begins anew; a rollout is finished or undone |
 //! | supervisor | any time | both children end; the container's restart policy starts all of it |

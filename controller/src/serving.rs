@@ -10,12 +10,14 @@ pub(crate) mod failover;
 pub mod flip;
 mod journaling;
 pub mod lock;
+mod pause;
 pub(crate) mod probe;
 mod probe_limits;
 mod probing;
 pub mod ready;
 mod resolver;
 mod status;
+mod swap;
 pub(crate) mod table;
 
 pub use self::controller::Controller;

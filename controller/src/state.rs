@@ -4,6 +4,7 @@
 //! Plain data without I/O. `serving::table` turns it into the proxy's table.
 
 pub(crate) mod classify;
+pub mod drains;
 pub(crate) mod events;
 pub mod health;
 pub mod history;
@@ -29,7 +30,8 @@ use tokio::time::Instant;
 
 use cutover_proxy::table::{Color, EndpointId, Pause, ServiceName, Snapshot, TableSpec};
 
-pub use self::live::{DrainEnd, Retired};
+use self::drains::Drains;
+pub use self::drains::{DrainEnd, DrainKey};
 use crate::config::{Config, ServiceConfig};
 use crate::state::health::Health;
 use crate::state::holder::Holder;
@@ -138,10 +140,10 @@ pub struct State {
     pub(crate) served: BTreeSet<String>,
     /// What people should know of a service, in words.
     pub notes: BTreeMap<ServiceName, String>,
-    /// Colors that served and no longer do, since when, and how long their work may go on.
-    pub retired: BTreeMap<(ServiceName, Color), Retired>,
-    /// How the last drain of a color ended.
-    pub drained: BTreeMap<(ServiceName, Color), DrainEnd>,
+    /// The endpoints of each pool of the table that is live.
+    pub(crate) pools: BTreeMap<(ServiceName, Color), BTreeSet<EndpointId>>,
+    /// Colors that served and no longer do.
+    pub drains: Drains,
     /// Services whose rollout holds the lock, and whose it is.
     pub locked: BTreeMap<ServiceName, Holder>,
     /// The last counts.
@@ -209,13 +211,14 @@ impl State {
             down_since: BTreeMap::new(),
             served: BTreeSet::new(),
             notes: BTreeMap::new(),
-            retired: BTreeMap::new(),
-            drained: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            drains: Drains::default(),
             locked: BTreeMap::new(),
             snapshot: Snapshot::default(),
             booting: true,
             published: false,
         };
+        state.drains = Drains::restore(&state.journal);
         state.look_up_literals();
         state
     }

@@ -18,6 +18,7 @@ use crate::serving::counters::Tally;
 use crate::serving::edge::Link;
 use crate::serving::failover::Reason;
 use crate::state::State;
+use crate::state::drains;
 use crate::state::weights::Target;
 
 impl Controller {
@@ -170,7 +171,7 @@ fn state_families(families: &mut Families, state: &State) {
                 let is_up = state.up(name, color, &endpoint);
                 up.value(&labels, f64::from(u8::from(is_up)));
             }
-            let (requests, streams) = state.forced(name, color);
+            let (requests, streams) = drains::forced(&state.snapshot, name, color);
             *forced.entry("request".into()).or_default() += requests;
             *forced.entry("stream".into()).or_default() += streams;
         }

@@ -22,11 +22,11 @@ use crate::serving::counters::{Rates, Tally};
 use crate::serving::edge::{AccessLogTarget, Applied, Edge, Link};
 use crate::serving::resolver::Resolver;
 use crate::serving::table;
-use crate::state::State;
 use crate::state::events::{EventKind, Events};
 use crate::state::status::ConfigStatus;
 use crate::state::store::{Loaded, Store};
 use crate::state::writer::Writer;
+use crate::state::{DrainKey, State};
 
 /// A handle to the controller; clones share it.
 #[derive(Clone, Debug)]
@@ -153,7 +153,14 @@ impl Controller {
     ) -> Result<(), Error> {
         let this = self.clone();
         detached(async move {
-            this.change_quietly(change);
+            let seen = this.change_quietly(|state| {
+                change(state);
+                state.sighting.home.is_some()
+            });
+            // Before the first look a table would be one without containers.
+            if !seen {
+                return Ok(());
+            }
             let published = {
                 let _turn = this.0.turn.lock().await;
                 this.publish(None).await
@@ -258,13 +265,17 @@ impl Controller {
         }
         let applied = timeout(APPLY, self.0.edge.apply(table.clone())).await;
         let applied = applied.unwrap_or(Err(Error::ProxyUnavailable));
-        self.change_quietly(|state| {
+        let begun = self.change_quietly(|state| {
             // After a failure nobody knows what is live.
             state.table = applied.is_ok().then_some(table);
-            if let Ok(Applied { generation, .. }) = applied {
-                state.went_live(live, generation, drain, Instant::now());
+            match applied {
+                Ok(Applied { generation, .. }) => state.went_live(live, generation, drain),
+                Err(_) => Vec::new(),
             }
         });
+        for DrainKey { service, color, .. } in begun {
+            self.0.events.send(EventKind::DrainStarted { service, color });
+        }
         let applied = applied?;
         self.0.drains.notify_one();
         self.0.drain_ended.send_replace(());

@@ -3,25 +3,74 @@
 //! What drains is what the proxy says is alive; nothing here counts. Deadlines are for colors that
 //! do not serve: a pool that was replaced by another of the same color may take its time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cutover_proxy::table::{Color, Generation, Hangup, PoolStats, ServiceName, Snapshot};
+use cutover_proxy::table::{Color, Generation, ServiceName};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::Controller;
 use crate::config::DrainConfig;
 use crate::millis::millis;
+use crate::state::State;
+use crate::state::drains::{DrainEnd, DrainKey, Outcome};
 use crate::state::events::EventKind;
 use crate::state::status::DrainStatus;
-use crate::state::{DrainEnd, Retired, State};
 
-impl Controller {
-    /// Waits until nothing is in flight on the pools of a color that came before a generation:
-    /// the one of the table that stopped it. `None` when the color serves again; then nothing is
-    /// closed by force any more.
+/// The drains of a color up to a table; one of [`Controller::drain`].
+#[derive(Clone, Debug)]
+pub struct Drain {
+    controller: Controller,
+    service: ServiceName,
+    color: Color,
+    until: Generation,
+}
+
+impl Drain {
+    /// Waits until nothing is in flight any more. `None` when what drained serves again; then nothing
+    /// is closed by force.
     ///
     /// Deadlines are kept in the background, whether anyone waits here or not.
+    ///
+    /// # Cancel safety
+    /// Safe: it only watches.
+    pub async fn ended(&self) -> Option<DrainEnd> {
+        let mut ended = self.controller.0.drain_ended.subscribe();
+        loop {
+            ended.borrow_and_update();
+            if let Some(outcome) = self.controller.state(|state| self.outcome(state)) {
+                return outcome;
+            }
+            if ended.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    fn outcome(&self, state: &State) -> Option<Option<DrainEnd>> {
+        let Self { service, color, until, .. } = self;
+        if state.drains.is_draining(service, *color, *until) {
+            return None;
+        }
+        Some(match state.drains.outcome(service, *color, *until) {
+            Some(Outcome::Over(end)) => Some(end),
+            Some(Outcome::Resumed) => None,
+            // Nobody knows of a drain: it serves, or has never served.
+            None => (!state.serves(service, *color)).then(DrainEnd::default),
+        })
+    }
+}
+
+impl Controller {
+    /// The drains of a color that began with a table up to this one.
+    #[must_use]
+    pub fn drain(&self, service: &ServiceName, color: Color, until: Generation) -> Drain {
+        Drain { controller: self.clone(), service: service.clone(), color, until }
+    }
+
+    /// Waits until nothing is in flight on the pools of a color that came before a generation:
+    /// the one of the table that stopped it. As [`Drain::ended`].
     ///
     /// # Cancel safety
     /// Safe: it only watches.
@@ -31,30 +80,11 @@ impl Controller {
         color: Color,
         before: Generation,
     ) -> Option<DrainEnd> {
-        let mut ended = self.0.drain_ended.subscribe();
-        let key = (service.clone(), color);
-        loop {
-            ended.borrow_and_update();
-            let now = self.state(|state| {
-                if state.serves(service, color) {
-                    Some(None)
-                } else if state.retired.get(&key).is_some_and(|r| r.generation <= before) {
-                    None
-                } else {
-                    Some(Some(state.drained.get(&key).copied().unwrap_or_default()))
-                }
-            });
-            if let Some(outcome) = now {
-                return outcome;
-            }
-            if ended.changed().await.is_err() {
-                return None;
-            }
-        }
+        self.drain(service, color, before).ended().await
     }
 
-    /// Ends what still drains of a color by these limits. A controller before us may have begun it,
-    /// and all that it had said of limits went with it.
+    /// Ends what still drains of a color by these limits, once it is known what that is: a controller
+    /// before us may have begun it. Its clock stays.
     pub(crate) async fn take_over_drain(
         &self,
         service: &ServiceName,
@@ -65,11 +95,7 @@ impl Controller {
             sleep(LOOK_AGAIN).await;
         }
         self.follow_drains().await;
-        self.change_quietly(|state| {
-            if let Some(retired) = state.retired.get_mut(&(service.clone(), color)) {
-                retired.limits = limits;
-            }
-        });
+        self.change_quietly(|state| state.drains.limit(service, color, limits));
         self.0.drains.notify_one();
     }
 
@@ -90,22 +116,26 @@ impl Controller {
     /// Looks once. True while something drains.
     async fn follow_drains(&self) -> bool {
         let Ok(snapshot) = self.0.edge.snapshot().await else {
-            return self.state(|state| !state.retired.is_empty());
+            return self.state(|state| !state.drains.is_idle());
         };
         let (hangups, ended, goes_on) = self.change_quietly(|state| {
             state.snapshot = snapshot;
-            state.adopt_drains(Instant::now());
-            let ended = state.end_drains();
-            (state.overdue(Instant::now()), ended, !state.retired.is_empty())
+            state.adopt_drains();
+            let ended = state.drains.follow(&state.snapshot, &mut state.journal);
+            (state.drains.overdue(Instant::now()), ended, !state.drains.is_idle())
         });
-        for (service, color, before, what) in hangups {
-            if let Err(error) = self.0.edge.hangup(service, color, before, what).await {
+        for (key, what) in hangups {
+            let DrainKey { service, color, generation } = key;
+            if let Err(error) = self.0.edge.hangup(service, color, generation, what).await {
                 warn!(%error, "drain deadline not kept");
             }
         }
-        for (service, color, retired, drained) in ended {
+        if !ended.is_empty() {
+            self.save_soon();
+        }
+        for (DrainKey { service, color, .. }, drained) in ended {
             info!(
-                %service, %color, ms = retired.since.elapsed().as_millis(),
+                %service, %color, ms = drained.longest.as_millis(),
                 forced_requests = drained.forced_requests,
                 forced_streams = drained.forced_streams, "drained"
             );
@@ -125,89 +155,29 @@ impl Controller {
     }
 }
 
-type Overdue = (ServiceName, Color, Generation, Hangup);
-type Ended = (ServiceName, Color, Retired, DrainEnd);
-
 impl State {
-    /// The retired pools of a color that came before a generation.
-    fn retired_pools(
-        snapshot: &Snapshot,
-        service: &ServiceName,
-        color: Color,
-        before: Generation,
-    ) -> impl Iterator<Item = PoolStats> {
-        let ours = snapshot.pools.iter().filter(move |pool| {
-            pool.retired
-                && pool.service == *service
-                && pool.color == color
-                && pool.generation < before
-        });
-        ours.cloned().collect::<Vec<_>>().into_iter()
-    }
-
-    /// Pools that were retired before we started are drains like any other, from now on.
-    fn adopt_drains(&mut self, now: Instant) {
+    /// Pools that were retired before we started, and that the journal knows nothing of, are drains
+    /// like any other from now on.
+    fn adopt_drains(&mut self) {
         if !self.published {
             return;
         }
-        let generation = self.snapshot.generation;
-        let orphans: Vec<_> =
-            self.snapshot.pools.iter().filter(|pool| pool.retired).cloned().collect();
-        for pool in orphans {
-            if !self.serves(&pool.service, pool.color) {
-                let limits = self.drain_limits(&pool.service, None);
-                let forced_before = self.forced(&pool.service, pool.color);
-                self.retired.entry((pool.service, pool.color)).or_insert(Retired {
-                    since: now,
-                    generation,
-                    limits,
-                    forced_before,
-                });
-            }
+        let now = Instant::now();
+        let orphans: Vec<_> = self
+            .snapshot
+            .pools
+            .iter()
+            .filter(|pool| pool.retired && !self.serves(&pool.service, pool.color))
+            .filter(|pool| self.drains.deadline(pool, now).is_none())
+            .map(|pool| (pool.service.clone(), pool.color))
+            .collect();
+        let generation = self.snapshot.generation.next();
+        for (service, color) in orphans.into_iter().collect::<BTreeSet<_>>() {
+            let limits = self.drain_limits(&service, None);
+            let key = DrainKey { service, color, generation };
+            let (drains, journal) = (&mut self.drains, &mut self.journal);
+            drains.begin(key, limits, BTreeSet::new(), &self.snapshot, journal);
         }
-    }
-
-    /// Takes out the drains that are over.
-    fn end_drains(&mut self) -> Vec<Ended> {
-        let mut ended = Vec::new();
-        for ((service, color), retired) in self.retired.clone() {
-            // Counts from before the flip say nothing about it.
-            if self.snapshot.generation < retired.generation {
-                continue;
-            }
-            if Self::retired_pools(&self.snapshot, &service, color, retired.generation)
-                .next()
-                .is_some()
-            {
-                continue;
-            }
-            let (requests, streams) = self.forced(&service, color);
-            let drained = DrainEnd {
-                forced_requests: requests.saturating_sub(retired.forced_before.0),
-                forced_streams: streams.saturating_sub(retired.forced_before.1),
-                longest: retired.since.elapsed(),
-            };
-            self.retired.remove(&(service.clone(), color));
-            self.drained.insert((service.clone(), color), drained);
-            ended.push((service, color, retired, drained));
-        }
-        ended
-    }
-
-    /// Whose time is up.
-    fn overdue(&self, now: Instant) -> Vec<Overdue> {
-        let hangup = |((service, color), retired): (&(ServiceName, Color), &Retired)| {
-            let spent = now.saturating_duration_since(retired.since);
-            let what = if spent >= retired.limits.timeout.max(retired.limits.streams) {
-                Hangup::Everything
-            } else if spent >= retired.limits.timeout {
-                Hangup::Requests
-            } else {
-                return None;
-            };
-            Some((service.clone(), *color, retired.generation, what))
-        };
-        self.retired.iter().filter_map(hangup).collect()
     }
 
     /// The retired pools of a service, as of the last counts.
@@ -220,16 +190,7 @@ impl State {
                 generation: pool.generation,
                 requests: pool.requests,
                 streams: pool.streams,
-                deadline_ms: self.retired.get(&(service.clone(), pool.color)).map(|retired| {
-                    let limits = retired.limits;
-                    let limit = if pool.requests > 0 {
-                        limits.timeout
-                    } else {
-                        limits.streams.max(limits.timeout)
-                    };
-                    let left = limit.saturating_sub(now.saturating_duration_since(retired.since));
-                    millis(left)
-                }),
+                deadline_ms: self.drains.deadline(pool, now).map(millis),
             })
             .collect()
     }

@@ -292,3 +292,6 @@ impl State {
 const BREATH: Duration = Duration::from_millis(5);
 /// After a failover that no proxy took.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

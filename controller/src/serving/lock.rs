@@ -6,6 +6,7 @@ use cutover_proxy::table::ServiceName;
 
 use crate::error::Error;
 use crate::serving::controller::Controller;
+use crate::state::State;
 use crate::state::events::EventKind;
 use crate::state::holder::Holder;
 
@@ -91,7 +92,7 @@ impl Controller {
     }
 
     pub(crate) fn check_unlocked(&self, service: &ServiceName) -> Result<(), Error> {
-        self.state(|state| unlocked(&state.locked, service))
+        self.state(|state| state.unlocked(service))
     }
 
     /// Shows the phase of a rollout in the metrics.
@@ -109,6 +110,13 @@ impl Controller {
     /// Tells watchers about a rollout.
     pub fn rollout_event(&self, service: &ServiceName, detail: serde_json::Value) {
         self.events().send(EventKind::Rollout { service: service.clone(), detail });
+    }
+}
+
+impl State {
+    /// Refuses a service of which a rollout has the lock.
+    pub(super) fn unlocked(&self, service: &ServiceName) -> Result<(), Error> {
+        unlocked(&self.locked, service)
     }
 }
 

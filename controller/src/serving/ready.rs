@@ -12,12 +12,14 @@ use crate::serving::probe;
 use crate::serving::probing::Asked;
 use crate::state::EndpointKey;
 
-/// Endpoints of a color that passed `rise` probes in a row. Only [`Controller::until_ready`] makes
-/// one: it is the proof that a flip to them was looked at.
+/// Endpoints of a color that passed `rise` probes in a row: the proof that they were looked at, which
+/// a flip to them consumes. Whether they still are what would serve is looked at again when it is
+/// its turn.
 #[derive(Clone, Debug)]
 pub struct Ready {
     service: ServiceName,
     color: Color,
+    endpoints: Vec<EndpointId>,
     took: Duration,
 }
 
@@ -32,6 +34,12 @@ impl Ready {
     #[must_use]
     pub fn color(&self) -> Color {
         self.color
+    }
+
+    /// Which endpoints.
+    #[must_use]
+    pub fn endpoints(&self) -> &[EndpointId] {
+        &self.endpoints
     }
 
     /// How long it took to become so.
@@ -63,27 +71,37 @@ impl Controller {
         let waiting = async {
             loop {
                 match self.all_ready(service, color, endpoints).await {
-                    Ok(()) => return,
+                    Ok(ready) => return ready,
                     Err(answer) => last = answer,
                 }
                 sleep(ASK_AGAIN).await;
             }
         };
         match timeout_at(deadline, waiting).await {
-            Ok(()) => Ok(Ready { service: service.clone(), color, took: start.elapsed() }),
+            Ok(endpoints) => {
+                Ok(Ready { service: service.clone(), color, endpoints, took: start.elapsed() })
+            }
             Err(_) => Err(Error::ProbeFailed { service: service.clone(), color, answer: last }),
         }
     }
 
     /// Asks every endpoint of a color now; at least one must be ready.
-    pub(crate) async fn ready_now(&self, service: &ServiceName, color: Color) -> Result<(), Error> {
+    pub(crate) async fn ready_now(
+        &self,
+        service: &ServiceName,
+        color: Color,
+    ) -> Result<Ready, Error> {
+        let start = Instant::now();
         let outcomes = self.ask_all(service, color, &[]).await;
-        let mut last = None;
-        for (_, outcome) in outcomes {
+        let (mut endpoints, mut last) = (Vec::new(), None);
+        for (id, outcome) in outcomes {
             match outcome {
-                Ok(()) => return Ok(()),
+                Ok(()) => endpoints.push(id),
                 Err(answer) => last = Some(answer),
             }
+        }
+        if !endpoints.is_empty() {
+            return Ok(Ready { service: service.clone(), color, endpoints, took: start.elapsed() });
         }
         let answer = last.unwrap_or_else(|| "it has no endpoint".into());
         Err(Error::ProbeFailed { service: service.clone(), color, answer })
@@ -94,7 +112,7 @@ impl Controller {
         service: &ServiceName,
         color: Color,
         wanted: &[EndpointId],
-    ) -> Result<(), String> {
+    ) -> Result<Vec<EndpointId>, String> {
         let outcomes = self.ask_all(service, color, wanted).await;
         if outcomes.is_empty() {
             return Err("it has no endpoint".into());
@@ -104,7 +122,7 @@ impl Controller {
         {
             return Err(format!("{missing} has no address yet"));
         }
-        outcomes.into_iter().try_for_each(|(_, outcome)| outcome)
+        outcomes.into_iter().map(|(id, outcome)| outcome.map(|()| id)).collect()
     }
 
     /// Asks endpoints of a color, all at once, each until it has passed `rise` times or failed.

@@ -223,4 +223,4 @@ fn first(serves: crate::state::weights::Weights) -> Color {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -65,6 +65,9 @@ pub struct StoredDrain {
     pub timeout_ms: u64,
     /// How long its streams may go on, in milliseconds.
     pub streams_ms: u64,
+    /// What deadlines of the color had closed before: requests and streams.
+    #[serde(default)]
+    pub forced_before: Option<(u64, u64)>,
 }
 
 impl Journal {

@@ -1,67 +1,44 @@
 //! Who serves now, and who has just stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cutover_proxy::table::{Color, Generation, ServiceName};
-use serde::Serialize;
-use tokio::time::Instant;
+use cutover_proxy::table::{Color, EndpointId, Generation, ServiceName, TableSpec};
 
-use super::State;
+use super::{DrainKey, State};
 use crate::config::DrainConfig;
 use crate::state::weights::Weights;
 
-/// A color that has stopped serving.
-#[derive(Clone, Copy, Debug)]
-pub struct Retired {
-    /// When.
-    pub since: Instant,
-    /// The first table without it.
-    pub generation: Generation,
-    /// How long its work may go on.
-    pub limits: DrainConfig,
-    /// What had been closed by force before: requests and streams.
-    pub forced_before: (u64, u64),
-}
-
-/// How the drain of a color ended.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct DrainEnd {
-    /// Requests that the deadline closed.
-    pub forced_requests: u64,
-    /// Streams that the deadline closed.
-    pub forced_streams: u64,
-    /// From the flip to the last byte.
-    pub longest: Duration,
-}
-
 impl State {
-    /// Takes note that a table with these shares is live: who has stopped serving drains.
+    /// Takes note that a table with these shares is live: who has stopped serving drains. Gives the
+    /// drains that begin.
     pub fn went_live(
         &mut self,
         live: BTreeMap<ServiceName, Weights>,
         generation: Generation,
         drain: Option<DrainConfig>,
-        now: Instant,
-    ) {
+    ) -> Vec<DrainKey> {
         let before = std::mem::replace(&mut self.live, live);
+        let pools = self.table.as_ref().map(pools).unwrap_or_default();
+        let pools_before = std::mem::replace(&mut self.pools, pools);
         let served = before.iter().flat_map(|(name, weights)| {
             Color::ALL.into_iter().filter(|&c| weights.serves(c)).map(|c| (name.clone(), c))
         });
-        for (name, color) in served.collect::<Vec<_>>() {
-            if self.serves(&name, color) {
+        let mut begun = Vec::new();
+        for (service, color) in served.collect::<Vec<_>>() {
+            if self.serves(&service, color) {
                 continue;
             }
-            let retired = Retired {
-                since: now,
-                generation,
-                limits: self.drain_limits(&name, drain),
-                forced_before: self.forced(&name, color),
-            };
-            self.retired.insert((name, color), retired);
+            let limits = self.drain_limits(&service, drain);
+            let pool = (service.clone(), color);
+            let endpoints = pools_before.get(&pool).cloned().unwrap_or_default();
+            let key = DrainKey { service, color, generation };
+            self.drains.begin(key.clone(), limits, endpoints, &self.snapshot, &mut self.journal);
+            begun.push(key);
         }
-        let live = &self.live;
-        self.retired.retain(|(name, color), _| !live.get(name).is_some_and(|w| w.serves(*color)));
+        for ((service, color), endpoints) in &self.pools {
+            self.drains.resume(service, *color, endpoints, &mut self.journal);
+        }
         for name in self.live.keys().cloned().collect::<Vec<_>>() {
             let weights = self.weights(&name);
             let any = Color::ALL
@@ -79,6 +56,7 @@ impl State {
         self.journal.generation = self.journal.generation.max(generation);
         self.published = true;
         self.end_boot();
+        begun
     }
 
     /// Whether these shares are what the live table has, and what the journal says.
@@ -107,15 +85,17 @@ impl State {
     pub fn serves(&self, name: &ServiceName, color: Color) -> bool {
         self.live.get(name).is_some_and(|weights| weights.serves(color))
     }
+}
 
-    /// What has been closed by force since the proxy started: requests and streams.
-    #[must_use]
-    pub fn forced(&self, name: &ServiceName, color: Color) -> (u64, u64) {
-        let service = self.snapshot.services.iter().find(|s| s.name == name.as_str());
-        let color = service.and_then(|s| s.colors.iter().find(|c| c.color == color.as_str()));
-        let forced = |kind: &str| color.and_then(|c| c.forced.get(kind)).copied().unwrap_or(0);
-        (forced("request"), forced("stream"))
-    }
+/// The endpoints of each pool of a table.
+fn pools(table: &TableSpec) -> BTreeMap<(ServiceName, Color), BTreeSet<EndpointId>> {
+    let pools = table.services.iter().flat_map(|service| {
+        service.pools.iter().map(move |pool| {
+            let endpoints = pool.endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
+            ((service.name.clone(), pool.color), endpoints)
+        })
+    });
+    pools.collect()
 }
 
 /// For the work of a service that is no longer configured: what the config's defaults would be.

@@ -108,7 +108,7 @@ impl Peer {
 }
 
 /// An app that is well as long as the flag says so.
-async fn app() -> (SocketAddr, Arc<AtomicBool>) {
+pub(crate) async fn app() -> (SocketAddr, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let well = Arc::new(AtomicBool::new(true));
@@ -185,12 +185,28 @@ impl House {
     }
 
     fn web(&self) -> Vec<Color> {
+        self.colors("web")
+    }
+
+    /// The colors of a service in the table that is live.
+    pub(crate) fn colors(&self, service: &str) -> Vec<Color> {
         let serving = self.peer.serving();
         serving
             .into_iter()
-            .find(|(name, _)| name == "web")
+            .find(|(name, _)| name == service)
             .map(|(_, colors)| colors)
             .unwrap_or_default()
+    }
+}
+
+impl House {
+    /// The endpoints of a service in the table that is live, and whether they are up.
+    pub(crate) fn endpoints(&self, service: &str) -> Vec<(String, bool)> {
+        let tables = self.peer.tables.lock().unwrap();
+        let services = tables.last().map(|table| table.services.clone()).unwrap_or_default();
+        let ours = services.iter().filter(|s| s.name.as_str() == service);
+        let endpoints = ours.flat_map(|s| &s.pools).flat_map(|pool| &pool.endpoints);
+        endpoints.map(|e| (e.id.to_string(), e.up)).collect()
     }
 }
 
@@ -283,7 +299,7 @@ async fn a_panic_in_the_background_is_counted_and_the_work_begins_anew() {
         web.unwrap().pools[0].endpoints[0].up
     };
     house.until(|house| !up(house)).await;
-    house.until(|house| house.controller.state(|state| state.retired.is_empty())).await;
+    house.until(|house| house.controller.state(|state| state.drains.is_idle())).await;
     house.until(|_| points.iter().all(|point| !crate::panics::is_due(point))).await;
     assert!(crate::panics::count() >= panics + 3);
     let metrics = house.controller.metrics().await;
@@ -371,7 +387,11 @@ async fn a_flip_back_ends_the_deadlines() {
     let (outcome, back) = tokio::join!(waiting, house.controller.flip(&web, Target::Blue, true));
     back.unwrap();
     assert_eq!(outcome, None);
-    assert!(house.controller.state(|state| state.retired.keys().all(|(_, c)| *c != Color::Blue)));
+    assert!(house.controller.state(|state| !state.drains.is_draining(
+        &web,
+        Color::Blue,
+        Generation(u64::MAX)
+    )));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::engine::{Container, Signal, State, Transition, Wellness, WorkloadId};
 use crate::state::service::ServiceState;
 use crate::state::weights::{Target, Weights};
 
-fn container(name: &str, age: u64, labels: &[(&str, &str)]) -> Container {
+pub(crate) fn container(name: &str, age: u64, labels: &[(&str, &str)]) -> Container {
     Container {
         id: WorkloadId::local(name),
         name: name.to_owned(),

@@ -75,6 +75,7 @@ fn a_drain_that_is_noted_twice_keeps_its_clock() {
         since_ms,
         timeout_ms: 30_000,
         streams_ms: 300_000,
+        forced_before: None,
     };
     let mut journal = Journal::default();
     journal.begin_drain(drain(1));
