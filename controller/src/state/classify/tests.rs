@@ -431,6 +431,19 @@ fn ports_that_leave_a_choice_ask_for_one() {
 }
 
 #[test]
+fn a_container_has_the_share_that_its_own_label_says() {
+    let found = Setting::new().look(&[
+        container("light", 2, &[WEB]),
+        container("heavy", 1, &[WEB, ("cutover.weight", "3")]),
+        container("none", 0, &[WEB, ("cutover.weight", "0")]),
+    ]);
+    let mut weights: Vec<_> = found.endpoints.iter().map(|e| (e.name.as_str(), e.weight)).collect();
+    weights.sort_unstable();
+    assert_eq!(weights, [("heavy", 3), ("light", 1)]);
+    assert!(reason(&found, "none").contains("cutover.weight"), "{}", reason(&found, "none"));
+}
+
+#[test]
 fn docker_health_counts() {
     let mut one = container("one", 9, &[WEB]);
     one.wellness = Wellness::Starting;
