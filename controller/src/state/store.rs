@@ -1,6 +1,7 @@
 //! Where the journal is kept.
 
 mod disk;
+#[cfg(test)]
 mod memory;
 
 use std::fmt;
@@ -10,7 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::disk::Disk;
-pub use self::memory::Memory;
+#[cfg(test)]
+pub(crate) use self::memory::Memory;
 use crate::error::Error;
 use crate::state::journal::Journal;
 

@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Loaded, NotSaved, Saving, Store};
 use crate::state::journal::{Journal, codec};
+use crate::testing::crash_points::CrashPoints;
 
 /// Keeps the bytes of a journal in memory. Clones keep the same ones, so that they outlive a
 /// controller that was ended.
 #[derive(Clone, Debug, Default)]
-pub struct Memory(Arc<Mutex<Kept>>);
+pub(crate) struct Memory {
+    kept: Arc<Mutex<Kept>>,
+    points: CrashPoints,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -24,30 +28,47 @@ struct Kept {
 }
 
 impl Memory {
+    /// Keeps nothing yet; the controller can be ended before and after each save.
+    #[must_use]
+    pub(crate) fn new(points: CrashPoints) -> Self {
+        Self { kept: Arc::default(), points }
+    }
+
     /// Lets the `n`th save fail, counted from 1 since the beginning.
-    pub fn fail(&self, n: u64) {
+    pub(crate) fn fail(&self, n: u64) {
         self.kept().fail.insert(n);
     }
 
     /// Lets every save fail from now on, as a full disk does, or none.
-    pub fn set_full(&self, full: bool) {
+    pub(crate) fn set_full(&self, full: bool) {
         self.kept().full = full;
     }
 
     /// How many saves were begun so far.
     #[must_use]
-    pub fn saves(&self) -> u64 {
+    pub(crate) fn saves(&self) -> u64 {
         self.kept().begun
     }
 
     /// What a controller that starts now would find.
     #[must_use]
-    pub fn journal(&self) -> Journal {
+    pub(crate) fn journal(&self) -> Journal {
         self.load().journal
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.begun += 1;
+        if self.full || self.fail.contains(&self.begun) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes = Some(bytes);
+        Ok(())
     }
 }
 
@@ -66,13 +87,48 @@ impl Store for Memory {
             let failed =
                 |error: io::Error| NotSaved { place: "memory".into(), source: error.into() };
             let bytes = codec::encode(&journal).map_err(failed)?;
-            let mut kept = self.kept();
-            kept.begun += 1;
-            if kept.full || kept.fail.contains(&kept.begun) {
-                return Err(failed(io::ErrorKind::StorageFull.into()));
-            }
-            kept.bytes = Some(bytes);
-            Ok(())
+            self.points.point("before a save").await;
+            let kept = self.kept().keep(bytes).map_err(failed);
+            self.points.point("after a save").await;
+            kept
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_proxy::table::Generation;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn journal(generation: u64) -> Journal {
+        let mut journal = Journal::default();
+        journal.generation = Generation(generation);
+        journal
+    }
+
+    #[test]
+    fn a_crash_before_a_save_keeps_the_old_journal_and_one_after_it_the_new() {
+        for (place, kept) in [(3, 7), (4, 8)] {
+            let points = CrashPoints::default();
+            let memory = Memory::new(points.clone());
+            memory.save(journal(7)).now_or_never().expect("memory does not wait").unwrap();
+            points.stop_at(place);
+            assert!(memory.save(journal(8)).now_or_never().is_none(), "{place}");
+            assert_eq!(memory.journal(), journal(kept), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_full_memory_keeps_the_old_journal_until_there_is_room() {
+        let memory = Memory::default();
+        memory.save(journal(7)).now_or_never().unwrap().unwrap();
+        memory.set_full(true);
+        assert!(memory.save(journal(8)).now_or_never().unwrap().is_err());
+        assert_eq!(memory.journal(), journal(7));
+        memory.set_full(false);
+        memory.save(journal(8)).now_or_never().unwrap().unwrap();
+        assert_eq!(memory.journal(), journal(8));
     }
 }
