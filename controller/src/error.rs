@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+pub use cutover_api::Code;
+use cutover_api::{ErrorBody, ErrorDetail};
 use cutover_proxy::table::{Color, ServiceName};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 
 use crate::panics::Panicked;
 
@@ -87,61 +88,6 @@ impl From<Panicked> for Error {
     }
 }
 
-/// The stable word for an [`Error`], as in `{"error":{"code":…}}`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Code {
-    /// See [`Error::BadRequest`].
-    BadRequest,
-    /// See [`Error::ConfigInvalid`].
-    ConfigInvalid,
-    /// See [`Error::DockerUnavailable`].
-    DockerUnavailable,
-    /// See [`Error::Failed`].
-    Failed,
-    /// See [`Error::Forbidden`].
-    Forbidden,
-    /// See [`Error::NotFound`].
-    NotFound,
-    /// See [`Error::ProbeFailed`].
-    ProbeFailed,
-    /// See [`Error::ProxyUnavailable`].
-    ProxyUnavailable,
-    /// See [`Error::Refused`].
-    Refused,
-    /// See [`Error::RolloutInProgress`].
-    RolloutInProgress,
-    /// See [`Error::StateUnwritable`].
-    StateUnwritable,
-    /// See [`Error::TooLarge`].
-    TooLarge,
-    /// See [`Error::UnknownService`].
-    UnknownService,
-    /// See [`Error::WrongMethod`].
-    WrongMethod,
-}
-
-impl Code {
-    /// Every code, for the documentation.
-    pub const ALL: [Self; 14] = [
-        Self::BadRequest,
-        Self::ConfigInvalid,
-        Self::DockerUnavailable,
-        Self::Failed,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::ProbeFailed,
-        Self::ProxyUnavailable,
-        Self::Refused,
-        Self::RolloutInProgress,
-        Self::StateUnwritable,
-        Self::TooLarge,
-        Self::UnknownService,
-        Self::WrongMethod,
-    ];
-}
-
 impl Error {
     /// The word a program may rely on.
     #[must_use]
@@ -184,6 +130,13 @@ impl Error {
             | Self::UnknownService { .. }
             | Self::WrongMethod => false,
         }
+    }
+
+    /// The document of the control API.
+    #[must_use]
+    pub fn body(&self) -> ErrorBody {
+        let error = ErrorDetail { code: self.code(), message: self.to_string(), hint: self.hint() };
+        ErrorBody { error }
     }
 
     /// What the user can do about it.

@@ -30,8 +30,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cutover_api::{Ending, Line, Report};
 use cutover_proxy::table::ServiceName;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use self::actions::Event;
@@ -60,7 +60,7 @@ pub(crate) struct Rollouts {
 }
 
 /// The lines that a client reads: events, and the reports last.
-pub(crate) type Lines = mpsc::UnboundedReceiver<Value>;
+pub(crate) type Lines = mpsc::UnboundedReceiver<Line>;
 
 impl Rollouts {
     /// Takes up what the journal says was under way.
@@ -121,7 +121,7 @@ impl Rollouts {
             let begin = async move { this.begin(services, deploy, with).await };
             let begun = detached(begin).await;
             if let Err(error) = begun {
-                tell.send(json!({"error": error_body(&error)})).ok();
+                tell.send(Line::Error(error.body())).ok();
             }
         });
         Ok(lines)
@@ -175,7 +175,7 @@ impl Rollouts {
             let begin = async move { this.begin_again(service, release, rollback, with).await };
             let begun = detached(begin).await;
             if let Err(error) = begun {
-                tell.send(json!({"error": error_body(&error)})).ok();
+                tell.send(Line::Error(error.body())).ok();
             }
         });
         Ok(lines)
@@ -200,7 +200,7 @@ impl Rollouts {
     ///
     /// # Errors
     /// [`Error::UnknownService`].
-    pub(crate) fn history(&self, service: &ServiceName) -> Result<Vec<Value>, Error> {
+    pub(crate) fn history(&self, service: &ServiceName) -> Result<Vec<Report>, Error> {
         self.tools.known(service)?;
         Ok(self.tools.controller.service_state(service).history().shown())
     }
@@ -211,7 +211,7 @@ impl Rollouts {
         lock: RolloutLock,
         logins: Logins,
         first: Event,
-        client: mpsc::UnboundedSender<Value>,
+        client: mpsc::UnboundedSender<Line>,
     ) {
         let progress = Progress::new(self.tools.controller.clone(), Some(client));
         self.spawn(record, progress, Some(lock), logins, first, 1);
@@ -255,9 +255,9 @@ impl Rollouts {
     fn give_up(&self, services: &[ServiceName], progress: &Progress) {
         let error = Error::Failed("an internal error ended the rollout; the log says where".into());
         for service in services {
-            self.tools.controller.rollout_finished(service, "failed");
+            self.tools.controller.rollout_finished(service, Ending::Failed);
         }
-        progress.send(json!({"error": error_body(&error)}));
+        progress.send(Line::Error(error.body()));
     }
 
     async fn begun(&self) {
@@ -288,10 +288,6 @@ fn services(first: &ServiceName, deploy: &Deploy) -> Vec<ServiceName> {
     services.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     services.dedup();
     services
-}
-
-fn error_body(error: &Error) -> Value {
-    json!({"code": error.code(), "message": error.to_string(), "hint": error.hint()})
 }
 
 #[cfg(test)]

@@ -1,20 +1,19 @@
 //! What the fuzz target `control` checks, and the test that plays its seeds.
 
+use cutover_api::{DeployRequest, FlipRequest, PauseRequest, RollbackRequest, WeightRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::executor::request::{Deploy, Rollback};
 use crate::http::control::Body;
-use crate::http::control::requests::{Flip, Hold, Shares};
 
 /// A body that the control socket takes is written so that it reads back the same, and is refused
 /// with one more key; what it does not take has a reason. Input: a body.
 pub fn control(bytes: &[u8]) {
-    reads_back::<Flip>(bytes);
-    reads_back::<Shares>(bytes);
-    reads_back::<Hold>(bytes);
-    reads_back::<Deploy>(bytes);
-    reads_back::<Rollback>(bytes);
+    reads_back::<FlipRequest>(bytes);
+    reads_back::<WeightRequest>(bytes);
+    reads_back::<PauseRequest>(bytes);
+    reads_back::<DeployRequest>(bytes);
+    reads_back::<RollbackRequest>(bytes);
 }
 
 fn reads_back<T>(bytes: &[u8])

@@ -1,6 +1,6 @@
 //! Images, and how they come to a host.
 
-use serde::{Deserialize, Serialize};
+pub(crate) use cutover_api::PullPolicy;
 
 use crate::registry::familiar;
 
@@ -15,21 +15,8 @@ pub(crate) struct Image {
     pub bytes: u64,
 }
 
-/// When an image is fetched though it may be here.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum PullPolicy {
-    /// Always.
-    Always,
-    /// Only where it is not here.
-    #[default]
-    Missing,
-    /// Never: it is here or the rollout is refused.
-    Never,
-}
-
 /// How far a pull is, over all layers that have begun.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct PullProgress {
     /// Bytes fetched.
     pub bytes: u64,

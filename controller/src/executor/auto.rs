@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::Rollouts;
 use super::actions::{Event, Millis};
-use super::machine::{Member, Origin, Rollout};
+use super::machine::{Limits, Member, Origin, Rollout};
 use super::plan::Site;
 use super::prepare;
 use super::record::{Found, Kind, Part, Replica};
@@ -174,7 +174,7 @@ impl Rollouts {
         });
         tried.await?;
         info!(%service, %to, image = part.image, "a new release is ready by itself");
-        let limits = deploy.limits(&site.config);
+        let limits = Limits::of(&deploy, &site.config);
         let members = vec![Member { service, passes: 1, limits }];
         let machine = Rollout::new(members, Origin::Running, Millis(1));
         let record = prepare::record(Kind::Auto, Some(BY.to_owned()), machine, vec![part]);

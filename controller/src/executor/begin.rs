@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use cutover_api::{Line, RolloutEvent};
 use cutover_proxy::table::ServiceName;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::warn;
@@ -26,7 +26,7 @@ pub(super) struct Beginning {
     /// The caller's.
     pub logins: Logins,
     /// Who reads along.
-    pub client: mpsc::UnboundedSender<Value>,
+    pub client: mpsc::UnboundedSender<Line>,
 }
 
 /// What is to be rolled out.
@@ -88,7 +88,8 @@ impl Rollouts {
     async fn begin_as(&self, wanted: Wanted, with: Beginning) -> Result<(), Error> {
         let progress = Progress::new(self.tools.controller.clone(), Some(with.client.clone()));
         for service in &wanted.services {
-            progress.say(service, "phase", json!({"phase": Phase::Plan}));
+            let (service, phase) = (service.clone(), Phase::Plan.into());
+            progress.say(RolloutEvent::Phase { service, phase });
         }
         self.tools.can_begin().await?;
         let Some(plan) = self.cleared(&wanted, &with.logins, &progress).await? else {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
 use super::record::Part;
 use super::report::Report;
 pub(super) use crate::state::history::{Entry, Release};
@@ -25,5 +23,5 @@ impl Release {
 /// A rollout that has ended, for the history.
 #[must_use]
 pub(super) fn entry(report: &Report, release: &Release) -> Entry {
-    Entry::new(json!(report), Some(release.clone()))
+    Entry::new(report.clone(), Some(release.clone()))
 }

@@ -100,3 +100,25 @@ impl fmt::Display for Phase {
         f.write_str(self.as_str())
     }
 }
+
+impl From<Phase> for cutover_api::Phase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Plan => Self::Plan,
+            Phase::Pull => Self::Pull,
+            Phase::Create => Self::Create,
+            Phase::Start => Self::Start,
+            Phase::Ready => Self::Ready,
+            Phase::Flip => Self::Flip,
+            Phase::Monitor => Self::Monitor,
+            Phase::Drain => Self::Drain,
+            Phase::KeepWarm => Self::KeepWarm,
+            Phase::Stop => Self::Stop,
+            Phase::Clean => Self::Clean,
+            Phase::Revert => Self::Revert,
+            Phase::RevertDrain => Self::RevertDrain,
+            Phase::Abandon => Self::Abandon,
+            Phase::Ended => Self::Ended,
+        }
+    }
+}

@@ -8,8 +8,8 @@ pub(super) mod template;
 
 use std::collections::BTreeSet;
 
+pub(crate) use cutover_api::{Finding, Step};
 use cutover_proxy::table::ServiceName;
-use serde::Serialize;
 
 pub(super) use self::site::Site;
 use self::template::Template;
@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::registry::Logins;
 
 /// What would happen, for several services that flip together.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     /// In order.
     pub steps: Vec<Step>,
@@ -33,38 +33,19 @@ pub(crate) struct Plan {
     /// What is worth knowing.
     pub warnings: Vec<Finding>,
     /// What the rollout would be made of.
-    #[serde(skip)]
     pub(crate) parts: Vec<(Part, ServiceConfig)>,
     /// The other color of those that both serve.
-    #[serde(skip)]
     pub(crate) then: Vec<(Part, ServiceConfig)>,
 }
 
-/// One step.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Step {
-    /// The service.
-    pub service: ServiceName,
-    /// The phase of the rollout.
-    pub phase: &'static str,
-    /// In words.
-    pub message: String,
-}
-
-/// Something that stands in the way, or nearly.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub(crate) struct Finding {
-    /// The service.
-    pub service: ServiceName,
-    /// A word for programs.
-    pub code: &'static str,
-    /// What it is.
-    pub message: String,
-    /// What to do about it.
-    pub fix: String,
-}
-
 impl Plan {
+    /// What a client is told of it.
+    #[must_use]
+    pub(crate) fn answer(self) -> cutover_api::Plan {
+        let Self { steps, blockers, warnings, .. } = self;
+        cutover_api::Plan { steps, blockers, warnings }
+    }
+
     /// Says what the new containers of a part are made of; where that is not known any more, it
     /// stands in the way.
     async fn describe(
@@ -84,7 +65,7 @@ impl Plan {
             Err(error) => {
                 self.blockers.push(Finding {
                     service: part.service.clone(),
-                    code: "copy",
+                    code: "copy".into(),
                     message: format!("what its containers were made of is not known: {error}"),
                     fix: error.fix().unwrap_or_else(|| RECREATE.into()),
                 });
@@ -97,7 +78,7 @@ impl Plan {
     fn note(&mut self, service: &ServiceName, notice: Notice) {
         let Notice { code, message, fix, blocks } = notice;
         let findings = if blocks { &mut self.blockers } else { &mut self.warnings };
-        let finding = Finding { service: service.clone(), code, message, fix };
+        let finding = Finding { service: service.clone(), code: code.into(), message, fix };
         if !findings.contains(&finding) {
             findings.push(finding);
         }
@@ -118,7 +99,7 @@ impl Plan {
                 .or_else(|| unknown.then(|| "what its containers were made of is lost".into()));
             self.blockers.extend(why.map(|message| Finding {
                 service: part.service.clone(),
-                code: "copy",
+                code: "copy".into(),
                 message,
                 fix: RECREATE.into(),
             }));
@@ -147,14 +128,6 @@ impl Plan {
         for (part, _) in &self.parts {
             self.blockers.extend(checks::image(part, tools, logins).await);
         }
-    }
-}
-
-impl Finding {
-    /// For a report.
-    #[must_use]
-    pub(super) fn reason(&self) -> String {
-        format!("{} (fix: {})", self.message, self.fix)
     }
 }
 

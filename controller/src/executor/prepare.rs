@@ -2,21 +2,21 @@
 
 use std::time::SystemTime;
 
+use cutover_api::{Ending, Line};
 use cutover_proxy::table::{Color, ServiceName};
 use serde::Deserialize;
-use serde_json::json;
 use tracing::warn;
 
 use super::Tools;
 use super::actions::Millis;
 use super::history;
-use super::machine::{Member, Origin, Rollout};
+use super::machine::{Limits, Member, Origin, Rollout};
 use super::pair::Pair;
 use super::phase::Phase;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::record::{Kind, Part, Record, Replica};
-use super::report::Report;
+use super::report::{self, Report};
 use super::request::Deploy;
 use crate::config::ServiceConfig;
 use crate::state::weights::Target;
@@ -26,7 +26,7 @@ impl Tools {
     pub(super) async fn record(&self, plan: Plan, deploy: &Deploy, kind: Kind) -> Record {
         let former = self.formers(&plan).await;
         let limits = |part: &Part, config: &ServiceConfig| {
-            let mut limits = deploy.limits(config);
+            let mut limits = Limits::of(deploy, config);
             // There is nothing to go back to by a flip where both serve.
             if part.both.is_some() {
                 limits.keep_warm_ms = 0;
@@ -104,11 +104,10 @@ impl Tools {
                 reason: Some(reason.to_owned()),
                 at: now(),
                 by: deploy.by.clone().unwrap_or_else(|| SOMEONE.into()),
-                kind: kind.as_str().into(),
-                ..Report::of(part, "refused")
+                ..report::about(part, kind, Ending::Refused)
             };
-            self.controller.rollout_finished(&part.service, &report.result);
-            progress.send(json!(report));
+            self.controller.rollout_finished(&part.service, report.result);
+            progress.send(Line::Report(report));
         }
     }
 
@@ -126,13 +125,12 @@ impl Tools {
         }
         let report = Report {
             revision: 1,
-            to: part.from.as_str().into(),
+            to: part.from,
             image: release.image.clone(),
             digest: release.digest.clone(),
             at: now(),
             by: "found running".into(),
-            kind: "found".into(),
-            ..Report::of(part, "done")
+            ..report::about(part, Kind::Found, Ending::Done)
         };
         let kept = self.controller.remember(&part.service, |state| {
             state.members.set_revision(part.from, Some(1));

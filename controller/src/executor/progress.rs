@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cutover_proxy::table::ServiceName;
-use serde_json::{Map, Value, json};
+use cutover_api::{Line, RolloutEvent};
 use tokio::sync::mpsc;
 
 use crate::serving::controller::Controller;
@@ -12,34 +11,24 @@ use crate::serving::controller::Controller;
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     controller: Controller,
-    client: Arc<Mutex<Option<mpsc::UnboundedSender<Value>>>>,
+    client: Arc<Mutex<Option<mpsc::UnboundedSender<Line>>>>,
 }
 
 impl Progress {
     /// For one client, or none.
     #[must_use]
-    pub(super) fn new(
-        controller: Controller,
-        client: Option<mpsc::UnboundedSender<Value>>,
-    ) -> Self {
+    pub(super) fn new(controller: Controller, client: Option<mpsc::UnboundedSender<Line>>) -> Self {
         Self { controller, client: Arc::new(Mutex::new(client)) }
     }
 
-    /// Says what happens: `{"event":…,"service":…}` and the fields of `detail`.
-    pub(super) fn say(&self, service: &ServiceName, event: &str, detail: Value) {
-        let mut fields = Map::new();
-        fields.insert("event".into(), json!(event));
-        fields.insert("service".into(), json!(service));
-        if let Value::Object(detail) = detail {
-            fields.extend(detail);
-        }
-        let line = Value::Object(fields);
-        self.controller.rollout_event(service, line.clone());
-        self.send(line);
+    /// Tells everyone what happens.
+    pub(super) fn say(&self, event: RolloutEvent) {
+        self.controller.rollout_event(event.clone());
+        self.send(Line::Event(event));
     }
 
-    /// Sends the client a line as it is: a report.
-    pub(super) fn send(&self, line: Value) {
+    /// Sends the client a line that nobody else gets: a report.
+    pub(super) fn send(&self, line: Line) {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = &*client {
             client.send(line).ok();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use cutover_api::RolloutEvent;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -51,14 +51,22 @@ impl Tools {
         logins: &Logins,
         progress: &Progress,
     ) -> Result<Image, StepError> {
-        let say = |detail| progress.say(&part.service, "pull", detail);
+        let say = |pull: PullProgress, digest| {
+            progress.say(RolloutEvent::Pull {
+                service: part.service.clone(),
+                phase: cutover_api::Phase::Pull,
+                bytes: pull.bytes,
+                total: pull.total,
+                digest,
+            });
+        };
         let mut said: Option<Instant> = None;
         let mut seen = PullProgress::default();
         let mut note = |pull: PullProgress| {
             seen = pull;
             if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
                 said = Some(Instant::now());
-                say(json!({"phase": "pull", "bytes": pull.bytes, "total": pull.total}));
+                say(pull, None);
             }
         };
         let login = self.login(logins, reference).await;
@@ -68,9 +76,8 @@ impl Tools {
             reason: format!("{}: {reference} cannot be pulled", error.said()),
         };
         let image = pulled.await.map_err(unpulled)?;
-        say(json!({
-            "phase": "pull", "bytes": seen.total, "total": seen.total, "digest": image.pin(reference)
-        }));
+        let whole = PullProgress { bytes: seen.total, ..seen };
+        say(whole, Some(image.pin(reference)));
         Ok(image)
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
+use cutover_api::RolloutEvent;
 use cutover_proxy::table::EndpointId;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::Tools;
@@ -103,7 +103,9 @@ impl Tools {
         loop {
             sleep(SAY_AGAIN).await;
             if let Some(answer) = self.last_probe(part) {
-                progress.say(&part.service, "probe", json!({"phase": "ready", "answer": answer}));
+                let service = part.service.clone();
+                let phase = cutover_api::Phase::Ready;
+                progress.say(RolloutEvent::Probe { service, phase, answer });
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What the journal knows of a rollout: enough to finish or undo it after a crash.
 
+pub(super) use cutover_api::Kind;
 use cutover_proxy::table::{Color, ServiceName};
 use serde::{Deserialize, Serialize};
 
@@ -33,30 +34,6 @@ pub(super) struct Record {
     /// What follows, where both colors serve.
     #[serde(default)]
     pub pair: Pair,
-}
-
-/// What kind of rollout it is.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
-    /// A release that became ready by itself.
-    Auto,
-    /// A new release.
-    Deploy,
-    /// One that served before.
-    Rollback,
-}
-
-impl Kind {
-    /// The word for it.
-    #[must_use]
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Deploy => "deploy",
-            Self::Rollback => "rollback",
-        }
-    }
 }
 
 /// One service of a rollout.

@@ -6,8 +6,8 @@ mod tell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cutover_api::RolloutEvent;
 use cutover_proxy::table::{Color, ServiceName};
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -296,7 +296,8 @@ impl Shell {
         for part in &self.record.parts {
             self.tools.controller.rollout_phase(&part.service, phase.as_str());
             if phase != Phase::Ended {
-                self.progress.say(&part.service, "phase", json!({"phase": phase}));
+                let (service, phase) = (part.service.clone(), phase.into());
+                self.progress.say(RolloutEvent::Phase { service, phase });
             }
         }
         match phase {

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use cutover_proxy::table::Color;
 use http::StatusCode;
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::actions::Millis;
@@ -97,15 +98,22 @@ impl Stage {
         lines
     }
 
-    async fn last(&self, mut lines: Lines) -> Value {
-        let mut last = Value::Null;
+    async fn last(&self, mut lines: Lines) -> Option<Line> {
+        let mut last = None;
         let reading = async {
             while let Some(line) = lines.recv().await {
-                last = line;
+                last = Some(line);
             }
         };
         tokio::time::timeout(Duration::from_secs(20), reading).await.expect("no end");
         last
+    }
+
+    async fn report(&self, lines: Lines) -> Report {
+        match self.last(lines).await {
+            Some(Line::Report(report)) => report,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn is_free_again(&self) {
@@ -121,10 +129,13 @@ impl Stage {
 #[tokio::test]
 async fn a_rollout_that_panics_is_undone_like_one_of_a_controller_that_died() {
     let stage = Stage::new().await;
-    let report = stage.last(stage.roll_out(1, 0)).await;
-    assert_eq!(report["service"], "web", "{report}");
-    assert_eq!(report["result"], "refused", "{report}");
-    assert!(report["reason"].as_str().unwrap().contains("the controller failed"), "{report}");
+    let report = stage.report(stage.roll_out(1, 0)).await;
+    assert_eq!((report.service, report.result), (web(), Ending::Refused));
+    assert!(
+        report.reason.as_ref().unwrap().contains("the controller failed"),
+        "{:?}",
+        report.reason
+    );
     stage.is_free_again().await;
 }
 
@@ -133,7 +144,8 @@ async fn a_rollout_that_panics_again_and_again_has_failed_and_lets_the_lock_go()
     let stage = Stage::new().await;
     let before = panics::count();
     let last = stage.last(stage.roll_out(2, 0)).await;
-    assert_eq!(last["error"]["code"], "failed", "{last}");
+    let Some(Line::Error(body)) = last else { panic!("{last:?}") };
+    assert_eq!(body.error.code, cutover_api::Code::Failed);
     assert!(panics::count() >= before + 2);
     stage.is_free_again().await;
     let metrics = stage.house.controller.metrics().await;
@@ -146,11 +158,11 @@ async fn an_abort_while_a_release_is_judged_brings_the_old_color_back_at_once() 
     let stage = Stage::new().await;
     let lines = stage.judged().await;
     let aborted = stage.rollouts.abort(&web(), Some("ops")).await.unwrap();
-    assert_eq!((aborted.result, aborted.serves), ("rolled_back", Color::Blue));
+    assert_eq!((aborted.result, aborted.serves), (Ending::RolledBack, Color::Blue));
     assert_eq!(stage.serving(), Target::Blue);
-    let report = stage.last(lines).await;
-    assert_eq!(report["result"], "rolled_back", "{report}");
-    assert_eq!(report["reason"], "aborted by ops", "{report}");
+    let report = stage.report(lines).await;
+    assert_eq!(report.result, Ending::RolledBack);
+    assert_eq!(report.reason.as_deref(), Some("aborted by ops"));
     stage.is_free_again().await;
     let nothing = stage.rollouts.abort(&web(), None).await.unwrap_err();
     assert!(matches!(nothing, Error::NotFound(_)), "{nothing}");
@@ -163,9 +175,9 @@ async fn a_flip_to_the_old_color_while_a_release_is_judged_ends_the_rollout() {
     let flipped = stage.rollouts.flip(&web(), Target::Blue, false, Some("ops")).await.unwrap();
     assert_eq!((flipped.from, flipped.to), (Target::Green, Target::Blue));
     assert_eq!(stage.serving(), Target::Blue);
-    let report = stage.last(lines).await;
-    assert_eq!(report["result"], "rolled_back", "{report}");
-    assert_eq!(report["reason"], "flipped back by ops", "{report}");
+    let report = stage.report(lines).await;
+    assert_eq!(report.result, Ending::RolledBack);
+    assert_eq!(report.reason.as_deref(), Some("flipped back by ops"));
     stage.is_free_again().await;
 }
 
@@ -175,12 +187,11 @@ async fn a_rollback_while_a_release_is_judged_ends_the_rollout_and_is_done() {
     let lines = stage.judged().await;
     let asked = Rollback { by: Some("ops".into()), ..Rollback::default() };
     let back = stage.rollouts.rollback(&web(), asked, Logins::default()).await.unwrap();
-    let done = stage.last(back).await;
-    assert_eq!(done["result"], "done", "{done}");
-    assert_eq!(done["to"], "blue", "{done}");
+    let done = stage.report(back).await;
+    assert_eq!((done.result, done.to), (Ending::Done, Color::Blue));
     assert_eq!(stage.serving(), Target::Blue);
-    let report = stage.last(lines).await;
-    assert_eq!(report["result"], "rolled_back", "{report}");
-    assert_eq!(report["reason"], "rolled back by ops", "{report}");
+    let report = stage.report(lines).await;
+    assert_eq!(report.result, Ending::RolledBack);
+    assert_eq!(report.reason.as_deref(), Some("rolled back by ops"));
     stage.is_free_again().await;
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use cutover_api::{Ending, RolloutEvent};
 use cutover_proxy::table::{Color, ServiceName};
-use serde_json::json;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -123,28 +123,25 @@ impl Tools {
             let ours = draining.iter().filter(|d| d.color == color);
             let (requests, streams) =
                 ours.fold((0, 0), |(r, s), d| (r + d.requests, s + d.streams));
-            progress.say(
-                service,
-                "drain",
-                json!({"phase": phase, "color": color, "requests": requests, "streams": streams}),
-            );
+            let (service, phase) = (service.clone(), phase.into());
+            progress.say(RolloutEvent::Drain { service, phase, color, requests, streams });
         }
     }
 
     /// Writes a rollout's end into the history, the journal and the metrics.
     pub(super) async fn conclude(&self, part: &Part, report: &Report, release: &Release) {
-        self.controller.rollout_finished(&part.service, &report.result);
+        self.controller.rollout_finished(&part.service, report.result);
         let kept = self.controller.remember(&part.service, |state| {
             state.members.give_out(part.revision);
-            match report.result.as_str() {
-                "done" => {
+            match report.result {
+                Ending::Done => {
                     state.members.set_revision(part.to, Some(part.revision));
                     if part.both.is_some() {
                         state.members.set_revision(part.from, Some(part.revision));
                     }
                 }
                 // Both are what they were.
-                "refused" | "rolled_back" if part.both.is_some() => {}
+                Ending::Refused | Ending::RolledBack if part.both.is_some() => {}
                 _ => {
                     state.members.set_revision(part.to, None);
                 }

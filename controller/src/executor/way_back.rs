@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use cutover_proxy::table::{Color, Generation, ServiceName};
-use serde::Serialize;
-use serde_json::{Value, json};
+use cutover_api::{Aborted, Ending, Line, Report};
+use cutover_proxy::table::{Color, ServiceName};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -13,33 +12,15 @@ use super::actions::Event;
 use super::phase::Phase;
 use super::prepare::now;
 use super::record::Kind;
-use super::report::Report;
 use super::request::Rollback;
 use super::run::{Handle, Standing};
-use super::{Lines, Rollouts, error_body};
+use super::{Lines, Rollouts};
 use crate::error::Error;
 use crate::millis::millis;
 use crate::panics::detached;
 use crate::registry::Logins;
 use crate::serving::flip::Flipped;
 use crate::state::weights::Target;
-
-/// A rollout that was ended by command; the color that served before it serves.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Aborted {
-    /// The service.
-    pub service: ServiceName,
-    /// The release that was being brought in.
-    pub revision: u64,
-    /// Where the rollout stood.
-    pub phase: Phase,
-    /// `refused` before the flip, `rolled_back` after it: what the rollout's client is told.
-    pub result: &'static str,
-    /// The color that serves.
-    pub serves: Color,
-    /// The table that is live.
-    pub generation: Generation,
-}
 
 impl Rollouts {
     /// Ends the rollout of a service: before its flip it is abandoned, after it the old color is
@@ -125,8 +106,8 @@ impl Rollouts {
         Ok(Aborted {
             service: service.clone(),
             revision: side.revision,
-            phase: before.phase,
-            result: if standing.reverted { "rolled_back" } else { "refused" },
+            phase: before.phase.into(),
+            result: if standing.reverted { Ending::RolledBack } else { Ending::Refused },
             serves: side.from,
             generation: self.tools.controller.generation(),
         })
@@ -148,7 +129,7 @@ impl Rollouts {
             let back =
                 async move { this.back_or_further(handle, side, asked, logins, client).await };
             if let Err(error) = detached(back).await {
-                tell.send(json!({"error": error_body(&error)})).ok();
+                tell.send(Line::Error(error.body())).ok();
             }
         });
         lines
@@ -160,7 +141,7 @@ impl Rollouts {
         side: Side,
         asked: Rollback,
         logins: Logins,
-        client: mpsc::UnboundedSender<Value>,
+        client: mpsc::UnboundedSender<Line>,
     ) -> Result<(), Error> {
         let start = Instant::now();
         let service = side.service;
@@ -171,16 +152,16 @@ impl Rollouts {
         if asked.revision.is_none_or(|wanted| before == Some(wanted)) {
             let revision = before.unwrap_or_default();
             let release = state.history().release(revision).cloned().unwrap_or_default();
+            let colors = (side.to, side.from);
             let report = Report {
                 image: release.image,
                 digest: release.digest,
                 at: now(),
                 by: asked.by.unwrap_or_else(|| SOMEONE.into()),
-                kind: Kind::Rollback.as_str().into(),
                 duration_ms: millis(start.elapsed()),
-                ..Report::new(&service, revision, (side.to, side.from), "done")
+                ..Report::new(&service, revision, colors, Kind::Rollback, Ending::Done)
             };
-            client.send(json!(report)).ok();
+            client.send(Line::Report(report)).ok();
             return Ok(());
         }
         handle.ended().await;

@@ -3,7 +3,6 @@
 mod body;
 mod events;
 mod openapi;
-pub(crate) mod requests;
 mod routes;
 
 use axum::Router;
@@ -16,7 +15,8 @@ use tracing::warn;
 
 pub(crate) use self::body::Body;
 pub(crate) use self::events::lines;
-use crate::error::{Code, Error};
+pub(crate) use self::openapi::Failures;
+use crate::error::Error;
 use crate::serving::controller::Controller;
 
 /// Everything that is answered here but rollouts, which are merged in.
@@ -69,10 +69,7 @@ pub(crate) fn service_name(controller: &Controller, name: &str) -> Result<Servic
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let body = ErrorBody {
-            error: ErrorDetail { code: self.code(), message: self.to_string(), hint: self.hint() },
-        };
-        json(self.status(), &body)
+        json(self.status(), &self.body())
     }
 }
 
@@ -88,18 +85,6 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-#[derive(Debug, Serialize)]
-struct ErrorBody {
-    error: ErrorDetail,
-}
-
-#[derive(Debug, Serialize)]
-struct ErrorDetail {
-    code: Code,
-    message: String,
-    hint: String,
 }
 
 /// Of a name that does not exist, in a message.

@@ -4,15 +4,13 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use cutover_api::{Aborted, DeployRequest, History, Line, Plan, RollbackRequest, ServicePath};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
-use serde::Serialize;
-use serde_json::Value;
 
 use crate::error::Error;
-use crate::executor::request::{Deploy, Rollback};
 use crate::executor::{Lines, Rollouts};
-use crate::http::control::{Body, json, lines, service_name};
+use crate::http::control::{Body, Failures, json, lines, service_name};
 use crate::http::server::Peer;
 use crate::registry::{ALL_HEADER, Logins, ONE_HEADER};
 
@@ -40,7 +38,13 @@ pub(crate) fn without_docker() -> Router {
         .route("/v1/services/{name}/rollback", post(off))
 }
 
-async fn abort(
+#[utoipa::path(
+    post, path = "/v1/services/{name}/abort", tag = "rollouts", params(ServicePath), responses(
+        (status = 200, body = Aborted, description = "Done."), Failures
+    )
+)]
+/// Ends the rollout under way: before its flip it is abandoned, after it flipped back.
+pub(super) async fn abort(
     State(rollouts): State<Rollouts>,
     Path(name): Path<String>,
     peer: Option<Extension<Peer>>,
@@ -49,12 +53,18 @@ async fn abort(
     Ok(json(StatusCode::OK, &rollouts.abort(&name, by(peer).as_deref()).await?))
 }
 
-async fn deploy(
+#[utoipa::path(
+    post, path = "/v1/services/{name}/deploy", tag = "rollouts", params(ServicePath), request_body = DeployRequest, responses(
+        (status = 200, content_type = "application/x-ndjson", body = Line, description = "Done."), Failures
+    )
+)]
+/// Brings a release in: a line per event, then a report per service.
+pub(super) async fn deploy(
     State(rollouts): State<Rollouts>,
     Path(name): Path<String>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
-    Body(mut body): Body<Deploy>,
+    Body(mut body): Body<DeployRequest>,
 ) -> Result<Response, Error> {
     body.by = body.by.or_else(|| by(peer));
     let name = service_name(rollouts.controller(), &name)?;
@@ -62,12 +72,18 @@ async fn deploy(
     Ok(stream_of(rollouts.deploy(&name, body, logins).await?))
 }
 
-async fn rollback(
+#[utoipa::path(
+    post, path = "/v1/services/{name}/rollback", tag = "rollouts", params(ServicePath), request_body = RollbackRequest, responses(
+        (status = 200, content_type = "application/x-ndjson", body = Line, description = "Done."), Failures
+    )
+)]
+/// Goes back to a release: a line per event, then the report.
+pub(super) async fn rollback(
     State(rollouts): State<Rollouts>,
     Path(name): Path<String>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
-    Body(mut body): Body<Rollback>,
+    Body(mut body): Body<RollbackRequest>,
 ) -> Result<Response, Error> {
     body.by = body.by.or_else(|| by(peer));
     let name = service_name(rollouts.controller(), &name)?;
@@ -75,30 +91,36 @@ async fn rollback(
     Ok(stream_of(rollouts.rollback(&name, body, logins).await?))
 }
 
-async fn plan(
+#[utoipa::path(
+    post, path = "/v1/services/{name}/plan", tag = "rollouts", params(ServicePath), request_body = DeployRequest, responses(
+        (status = 200, body = Plan, description = "Done."), Failures
+    )
+)]
+/// What a deploy would do and what stands in its way; changes nothing.
+pub(super) async fn plan(
     State(rollouts): State<Rollouts>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Body(body): Body<Deploy>,
+    Body(body): Body<DeployRequest>,
 ) -> Result<Response, Error> {
     let name = service_name(rollouts.controller(), &name)?;
     let logins = logins(&headers)?;
-    Ok(json(StatusCode::OK, &rollouts.plan(&name, &body, &logins).await?))
+    Ok(json(StatusCode::OK, &rollouts.plan(&name, &body, &logins).await?.answer()))
 }
 
-async fn history(
+#[utoipa::path(
+    get, path = "/v1/services/{name}/history", tag = "rollouts", params(ServicePath), responses(
+        (status = 200, body = History, description = "Done."), Failures
+    )
+)]
+/// Reports of former rollouts, newest first.
+pub(super) async fn history(
     State(rollouts): State<Rollouts>,
     Path(name): Path<String>,
 ) -> Result<Response, Error> {
     let name = service_name(rollouts.controller(), &name)?;
     let revisions = rollouts.history(&name)?;
-    Ok(json(StatusCode::OK, &Revisions { service: name.to_string(), revisions }))
-}
-
-#[derive(Serialize)]
-struct Revisions {
-    service: String,
-    revisions: Vec<Value>,
+    Ok(json(StatusCode::OK, &History { service: name, revisions }))
 }
 
 /// Who asked, where they do not say.

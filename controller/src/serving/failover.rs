@@ -8,8 +8,8 @@ mod decide;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cutover_api::{Ending, Kind, Report, Target};
 use cutover_proxy::table::{Color, ServiceName};
-use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, warn};
 
@@ -103,9 +103,9 @@ impl Controller {
                     });
                     this.0.events.send(EventKind::FailedOver {
                         service,
-                        from: from.active().as_str(),
-                        to: to.as_str(),
-                        reason: reason.as_str(),
+                        from: from.active(),
+                        to: to.into(),
+                        reason,
                         generation: applied.generation,
                     });
                     this.save_soon();
@@ -266,24 +266,28 @@ impl State {
             Reason::NoContainer => "had no container left",
             Reason::NotUp => "had no endpoint that was up",
         };
-        let from = from.active().as_str();
+        let from = from.active();
         let spare =
             if choice.member { "" } else { ", by containers that another release had replaced" };
         let text = format!(
-            "failed over to {}{spare}: {from} {what}; `cutover flip` or `deploy` makes another color serve",
-            choice.color
+            "failed over to {}{spare}: {} {what}; `cutover flip` or `deploy` makes another color serve",
+            choice.color,
+            from.as_str()
         );
         let revision = self.journal.service_mut(name).members.revision(choice.color);
-        let entry = history::Entry::new(
-            json!({
-                "service": name, "kind": "failover", "result": "done", "revision": revision,
-                "from": from, "to": choice.color, "image": "", "reason": text,
-                "at": humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
-                "by": "failover",
-            }),
-            None,
-        );
-        self.journal.service_mut(name).record(entry);
+        let colors = match from {
+            Target::Blue => (Color::Blue, choice.color),
+            Target::Both => (choice.color.other(), choice.color),
+            Target::Green => (Color::Green, choice.color),
+        };
+        let (revision, kind) = (revision.unwrap_or_default(), Kind::Failover);
+        let report = Report {
+            reason: Some(text.clone()),
+            at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+            by: kind.to_string(),
+            ..Report::new(name, revision, colors, kind, Ending::Done)
+        };
+        self.journal.service_mut(name).record(history::Entry::new(report, None));
         self.notes.insert(name.clone(), text);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cutover_proxy::table::{Generation, ServiceName};
-use serde::Serialize;
+pub use cutover_api::{Flipped, Weighted};
+use cutover_proxy::table::ServiceName;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -15,36 +15,6 @@ use crate::serving::edge::Applied;
 use crate::serving::swap::{How, Swapped};
 use crate::state::events::EventKind;
 use crate::state::weights::{Target, Weights};
-
-/// Another color serves, and every request from now on goes there.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Flipped {
-    /// The service.
-    pub service: ServiceName,
-    /// What served.
-    pub from: Target,
-    /// What serves.
-    pub to: Target,
-    /// The table that did it.
-    pub generation: Generation,
-    /// Microseconds that the swap took; 0 when nothing had to change.
-    pub flip_us: u64,
-    /// Milliseconds that the probes took.
-    pub probe_ms: u64,
-}
-
-/// The shares of the colors have changed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Weighed {
-    /// The service.
-    pub service: ServiceName,
-    /// The shares.
-    pub weights: Weights,
-    /// The table that did it.
-    pub generation: Generation,
-    /// Microseconds that the swap took; 0 when nothing had to change.
-    pub flip_us: u64,
-}
 
 impl Controller {
     /// Makes a color serve, or both, once its probes pass. With `force` they are not asked, and the
@@ -125,8 +95,8 @@ impl Controller {
         info!(%service, from = from.as_str(), to = to.as_str(), %generation, flip_us, "flipped");
         self.0.events.send(EventKind::Flipped {
             service: service.clone(),
-            from: from.as_str(),
-            to: to.as_str(),
+            from,
+            to,
             generation,
             flip_us,
         });
@@ -162,7 +132,7 @@ impl Controller {
     ///
     /// # Cancel safety
     /// Once begun it goes on to the end.
-    pub async fn weight(&self, service: &ServiceName, weights: Weights) -> Result<Weighed, Error> {
+    pub async fn weight(&self, service: &ServiceName, weights: Weights) -> Result<Weighted, Error> {
         let (before, settled) = self.shares(service)?;
         let (generation, flip_us) = if before == weights && settled {
             (self.generation(), 0)
@@ -172,7 +142,7 @@ impl Controller {
             let applied = self.weigh(&[(service.clone(), weights)], how).await?;
             (applied.generation, micros(applied.swap))
         };
-        Ok(Weighed { service: service.clone(), weights, generation, flip_us })
+        Ok(Weighted { service: service.clone(), weights, generation, flip_us })
     }
 
     /// The shares of a service, and whether they are live.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cutover_api::{Ending, RolloutEvent};
 use cutover_proxy::table::ServiceName;
 
 use crate::error::Error;
@@ -100,16 +101,16 @@ impl Controller {
         self.tally(|tally| tally.phases.insert(service.clone(), phase.into()));
     }
 
-    /// Counts a finished rollout: `done`, `refused`, `rolled_back` or `failed`.
-    pub fn rollout_finished(&self, service: &ServiceName, result: &str) {
+    /// Counts a finished rollout.
+    pub fn rollout_finished(&self, service: &ServiceName, result: Ending) {
         self.tally(|tally| {
-            *tally.rollouts.entry((service.clone(), result.into())).or_default() += 1
+            *tally.rollouts.entry((service.clone(), result.as_str().into())).or_default() += 1
         });
     }
 
     /// Tells watchers about a rollout.
-    pub fn rollout_event(&self, service: &ServiceName, detail: serde_json::Value) {
-        self.events().send(EventKind::Rollout { service: service.clone(), detail });
+    pub fn rollout_event(&self, detail: RolloutEvent) {
+        self.events().send(EventKind::Rollout { service: detail.service().clone(), detail });
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the state to its status.
 
+use cutover_api::{ByColor, Kind, LastRollout, RolloutStatus};
 use cutover_proxy::table::{Color, ColorStats, ServiceName, Snapshot};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -28,6 +29,7 @@ impl Controller {
             journal_error: state.journal_error.clone(),
             journal_notes: state.journal_notes.clone(),
             docker_error: state.docker_error.clone(),
+            docker: None,
             services: state.services().map(|(name, _)| service(state, name)).collect(),
             left_out: state.discovery.left_out.clone(),
         })
@@ -58,6 +60,11 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
             shadowed.push(format!("{host}{path} belongs to {}", claim.route.service));
         }
     }
+    let history = state.journal.services.get(name).map(|service| service.history());
+    let last = history.and_then(|history| {
+        let mut reports = history.iter().rev().map(|entry| entry.report());
+        reports.find(|report| report.kind != Kind::Failover)
+    });
     ServiceStatus {
         name: name.clone(),
         active: weights.active(),
@@ -67,36 +74,25 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
         waiting: counts.map_or(0, |s| s.waiting),
         routes,
         shadowed,
-        colors: Color::ALL.into_iter().map(|c| (c, color(state, name, c))).collect(),
+        colors: ByColor::each(|c| color(state, name, c)),
         draining: state.draining(name, Instant::now()),
         rollout: state.journal.rollouts_of(name).last().and_then(|(_, r)| rollout(name, &r.record)),
-        last_rollout: state
-            .journal
-            .services
-            .get(name)
-            .and_then(|s| last(s.history().last()?.report())),
+        last_rollout: last.map(LastRollout::from),
+        note: state.notes.get(name).cloned(),
     }
-}
-
-/// What of a report is worth a look in passing.
-fn last(report: &Value) -> Option<Value> {
-    let shown = fields(report, &["revision", "kind", "result", "reason", "at", "image"]);
-    (!shown.is_empty()).then_some(Value::Object(shown))
-}
-
-fn fields(from: &Value, names: &[&str]) -> Map<String, Value> {
-    names.iter().filter_map(|n| Some(((*n).to_owned(), from.get(n)?.clone()))).collect()
 }
 
 /// What of a rollout is for all eyes: its containers' environment is not.
-fn rollout(name: &ServiceName, record: &Value) -> Option<Value> {
-    let mut shown = fields(record, &["id", "kind", "phase", "at", "by"]);
-    let mut parts = record.get("parts").and_then(Value::as_array).into_iter().flatten();
-    let part = parts.find(|part| part.get("service").is_some_and(|s| s == name.as_str()));
-    if let Some(part) = part {
-        shown.extend(fields(part, &["revision", "from", "to", "image"]));
-    }
-    (!shown.is_empty()).then_some(Value::Object(shown))
+fn rollout(name: &ServiceName, record: &Value) -> Option<RolloutStatus> {
+    let parts = record.get("parts").and_then(Value::as_array).into_iter().flatten();
+    let mut parts = parts.filter(|part| part.get("service").is_some_and(|s| s == name.as_str()));
+    let part = parts.next()?;
+    let fields = ["id", "kind", "phase", "at", "by"].map(|n| (n, record.get(n)));
+    let of_part = ["revision", "from", "to", "image"].map(|n| (n, part.get(n)));
+    let shown = fields.into_iter().chain(of_part);
+    let shown: Option<Map<_, _>> =
+        shown.map(|(name, value)| Some((name.to_owned(), value?.clone()))).collect();
+    serde_json::from_value(Value::Object(shown?)).ok()
 }
 
 fn color(state: &State, name: &ServiceName, color: Color) -> ColorStatus {

@@ -4,11 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use cutover_proxy::table::{Color, Generation, ServiceName};
-use serde::Serialize;
+pub(crate) use cutover_api::{Event, EventKind};
 use tokio::sync::broadcast;
-
-use crate::state::weights::Weights;
 
 /// The ring that every event goes through: the last ones are kept, and watchers get the next ones.
 ///
@@ -23,7 +20,7 @@ pub struct Events {
 impl Events {
     /// Tells everyone who watches.
     pub fn send(&self, kind: EventKind) {
-        let event = Event::now(kind);
+        let event = now(kind);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() == RECENT {
             recent.pop_front();
@@ -48,152 +45,10 @@ impl Default for Events {
     }
 }
 
-/// Something that happened, and when.
-#[derive(Clone, Debug, Serialize)]
-pub struct Event {
-    /// RFC 3339, UTC.
-    pub at: String,
-    /// What.
-    #[serde(flatten)]
-    pub kind: EventKind,
-}
-
-impl Event {
-    /// Something that happens now.
-    #[must_use]
-    pub fn now(kind: EventKind) -> Self {
-        Self { at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(), kind }
-    }
-}
-
-/// What happened.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EventKind {
-    /// A config was refused; what was before stays.
-    ConfigRefused {
-        /// Why.
-        message: String,
-    },
-    /// A config is live.
-    ConfigReloaded {
-        /// The table it made.
-        generation: Generation,
-    },
-    /// Work of a color that no longer serves is finishing.
-    DrainStarted {
-        /// The service.
-        service: ServiceName,
-        /// The color.
-        color: Color,
-    },
-    /// A color that no longer serves has nothing left to do.
-    Drained {
-        /// The service.
-        service: ServiceName,
-        /// The color.
-        color: Color,
-        /// How long that took.
-        ms: u64,
-        /// Requests that the deadline closed.
-        forced_requests: u64,
-        /// Streams that the deadline closed.
-        forced_streams: u64,
-    },
-    /// An endpoint stopped answering its probes.
-    EndpointDown {
-        /// The service.
-        service: ServiceName,
-        /// The color.
-        color: Color,
-        /// Its address or container.
-        endpoint: String,
-        /// The last answer.
-        reason: String,
-    },
-    /// An endpoint answers its probes.
-    EndpointUp {
-        /// The service.
-        service: ServiceName,
-        /// The color.
-        color: Color,
-        /// Its address or container.
-        endpoint: String,
-    },
-    /// What should serve could not, so something else of the service that is ready serves.
-    FailedOver {
-        /// The service.
-        service: ServiceName,
-        /// What served.
-        from: &'static str,
-        /// What serves.
-        to: &'static str,
-        /// Why.
-        reason: &'static str,
-        /// The table that did it.
-        generation: Generation,
-    },
-    /// Another color serves.
-    Flipped {
-        /// The service.
-        service: ServiceName,
-        /// What served.
-        from: &'static str,
-        /// What serves.
-        to: &'static str,
-        /// The table that did it.
-        generation: Generation,
-        /// How long the swap took.
-        flip_us: u64,
-    },
-    /// A journal that could not be read was set aside at the start.
-    JournalSetAside {
-        /// Which, why, and where it is kept.
-        message: String,
-    },
-    /// The reader was too slow and has lost its place; the last line of its stream.
-    Lagged {
-        /// Events it has missed.
-        missed: u64,
-    },
-    /// Requests are held.
-    Paused {
-        /// The service.
-        service: ServiceName,
-        /// Only methods that are not safe.
-        writes_only: bool,
-    },
-    /// The link to the proxy is up.
-    ProxyConnected {
-        /// Its process.
-        pid: u32,
-        /// Its version.
-        version: String,
-    },
-    /// The link to the proxy is down.
-    ProxyLost,
-    /// Held requests go on.
-    Resumed {
-        /// The service.
-        service: ServiceName,
-    },
-    /// A rollout has something to tell.
-    Rollout {
-        /// The service.
-        service: ServiceName,
-        /// What, as in the stream of `deploy`.
-        detail: serde_json::Value,
-    },
-    /// The shares of the colors have changed.
-    WeightsChanged {
-        /// The service.
-        service: ServiceName,
-        /// The new shares.
-        weights: Weights,
-        /// The table that did it.
-        generation: Generation,
-    },
+/// Something that happens now.
+#[must_use]
+pub(crate) fn now(kind: EventKind) -> Event {
+    Event { at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(), kind }
 }
 
 /// How many events are kept, and how far a watcher may fall behind.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cutover_api::{Ending, Kind, Report};
 use cutover_proxy::table::Color;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::engine::Spec;
 
@@ -17,7 +17,7 @@ pub struct History(Vec<Entry>);
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Entry {
     /// What is shown of it.
-    report: Value,
+    report: Report,
     /// What it takes to have it again; never shown.
     #[serde(default)]
     release: Option<Release>,
@@ -43,7 +43,7 @@ impl Entry {
     /// A report, and what it takes to have its release again. One that did not come to serve keeps
     /// no specs: they hold secrets, and nothing leads back to it.
     #[must_use]
-    pub fn new(report: Value, release: Option<Release>) -> Self {
+    pub fn new(report: Report, release: Option<Release>) -> Self {
         let mut entry = Self { report, release };
         if !entry.is_done()
             && let Some(release) = &mut entry.release
@@ -56,40 +56,32 @@ impl Entry {
 
     /// What is shown of it.
     #[must_use]
-    pub fn report(&self) -> &Value {
+    pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Its number, where it has one.
+    /// Its number, where it brought a release of its own: a failover only changes who serves.
     #[must_use]
     pub fn revision(&self) -> Option<u64> {
-        self.report.get("revision")?.as_u64()
+        (self.report.kind != Kind::Failover).then_some(self.report.revision)
     }
 
     /// Whether it is a release that came to serve and stayed.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.release.is_some() && self.word("result") == Some("done")
+        self.release.is_some() && self.report.result == Ending::Done
     }
 
     /// The color that it brought the release to.
     #[must_use]
-    pub fn to(&self) -> Option<&str> {
-        self.word("to")
+    pub fn to(&self) -> Color {
+        self.report.to
     }
 
     /// What it takes to have it again.
     #[must_use]
     pub fn release(&self) -> Option<&Release> {
         self.release.as_ref()
-    }
-
-    fn kind(&self) -> &str {
-        self.word("kind").unwrap_or_default()
-    }
-
-    fn word(&self, field: &str) -> Option<&str> {
-        self.report.get(field)?.as_str()
     }
 }
 
@@ -128,7 +120,7 @@ impl History {
 
     /// What is shown, newest first.
     #[must_use]
-    pub fn shown(&self) -> Vec<Value> {
+    pub fn shown(&self) -> Vec<Report> {
         self.0.iter().rev().map(|entry| entry.report.clone()).collect()
     }
 
@@ -145,7 +137,7 @@ impl History {
         let mut done = 0;
         let mut kept = BTreeSet::new();
         for (place, entry) in self.0.iter().enumerate().rev() {
-            let seen = of_kind.entry(entry.kind()).or_default();
+            let seen = of_kind.entry(entry.report.kind.as_str()).or_default();
             *seen += 1;
             done += usize::from(entry.is_done());
             let way_back = entry.is_done() && done <= WAYS_BACK;
@@ -173,10 +165,14 @@ mod tests {
 
     use super::*;
 
-    fn entry(revision: u64, result: &str) -> Entry {
+    fn report(revision: u64, kind: Kind, result: Ending) -> Report {
+        let colors = (Color::Blue, Color::Green);
+        Report::new(&"web".parse().unwrap(), revision, colors, kind, result)
+    }
+
+    fn entry(revision: u64, result: Ending) -> Entry {
         let release = Release { image: format!("app:{revision}"), ..Release::default() };
-        let report = json!({"revision": revision, "kind": "deploy", "result": result});
-        Entry::new(report, Some(release))
+        Entry::new(report(revision, Kind::Deploy, result), Some(release))
     }
 
     fn history(entries: impl IntoIterator<Item = Entry>) -> History {
@@ -187,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_one_before_is_the_last_that_served() {
-        let history = history([entry(1, "done"), entry(2, "refused"), entry(3, "done")]);
+        let history =
+            history([entry(1, Ending::Done), entry(2, Ending::Refused), entry(3, Ending::Done)]);
         assert_eq!(history.before(3), Some(1));
         assert_eq!(history.before(1), None);
         assert_eq!(history.release(1).unwrap().image, "app:1");
@@ -196,8 +193,9 @@ mod tests {
 
     #[test]
     fn a_hundred_failed_deploys_leave_the_way_back() {
-        let failed = (3..103).map(|revision| entry(revision, "refused"));
-        let history = history([entry(1, "done"), entry(2, "done")].into_iter().chain(failed));
+        let failed = (3..103).map(|revision| entry(revision, Ending::Refused));
+        let history =
+            history([entry(1, Ending::Done), entry(2, Ending::Done)].into_iter().chain(failed));
         assert_eq!(history.before(103), Some(2));
         assert_eq!(history.before(2), Some(1));
         assert_eq!(history.iter().count(), KEPT + WAYS_BACK);
@@ -205,9 +203,9 @@ mod tests {
 
     #[test]
     fn what_a_color_runs_is_kept_however_old() {
-        let mut history = history([entry(1, "done")]);
+        let mut history = history([entry(1, Ending::Done)]);
         for revision in 2..60 {
-            history.add(entry(revision, "done"), &[1]);
+            history.add(entry(revision, Ending::Done), &[1]);
         }
         assert_eq!(history.release(1).unwrap().image, "app:1");
         assert_eq!(history.iter().count(), KEPT + 1);
@@ -215,9 +213,9 @@ mod tests {
 
     #[test]
     fn failovers_crowd_nothing_out_and_are_no_way_back() {
-        let mut history = history([entry(1, "done"), entry(2, "done")]);
+        let mut history = history([entry(1, Ending::Done), entry(2, Ending::Done)]);
         for _ in 0..50 {
-            history.add(Entry::new(json!({"kind": "failover", "result": "done"}), None), &[]);
+            history.add(Entry::new(report(2, Kind::Failover, Ending::Done), None), &[]);
         }
         assert_eq!(history.iter().count(), KEPT + 2);
         assert_eq!(history.before(3), Some(2));
@@ -227,14 +225,11 @@ mod tests {
     fn what_failed_keeps_no_specs_and_what_is_shown_has_none() {
         let spec: Spec = serde_json::from_value(json!({"body": {}, "networks": []})).unwrap();
         let release = Release { specs: vec![spec], ..Release::default() };
-        let of = |result| {
-            let report = json!({"revision": 1, "result": result});
-            Entry::new(report, Some(release.clone()))
-        };
-        assert_eq!(of("refused").release.unwrap().specs, Vec::new());
-        assert_eq!(of("done").release.unwrap().specs.len(), 1);
-        let history = history([entry(1, "done"), entry(2, "done")]);
-        assert_eq!(history.shown()[0]["revision"], 2);
+        let of = |result| Entry::new(report(1, Kind::Deploy, result), Some(release.clone()));
+        assert_eq!(of(Ending::Refused).release.unwrap().specs, Vec::new());
+        assert_eq!(of(Ending::Done).release.unwrap().specs.len(), 1);
+        let history = history([entry(1, Ending::Done), entry(2, Ending::Done)]);
+        assert_eq!(history.shown()[0].revision, 2);
         assert!(!json!(history.shown()).to_string().contains("app:"));
     }
 }

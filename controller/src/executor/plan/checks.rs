@@ -4,6 +4,7 @@ use crate::config::ProbeKind;
 use crate::config::labels::COMPOSE_SERVICE;
 use crate::engine::{Container, PullPolicy};
 use crate::executor::Tools;
+use crate::executor::machine::Limits;
 use crate::executor::plan::template::Template;
 use crate::executor::plan::{Finding, Plan, Site};
 use crate::executor::record::Part;
@@ -19,9 +20,9 @@ pub(super) fn check(
     tools: &Tools,
     plan: &mut Plan,
 ) {
-    let found = |code, message: String, fix: &str| Finding {
+    let found = |code: &'static str, message: String, fix: &str| Finding {
         service: site.service.clone(),
-        code,
+        code: code.into(),
         message,
         fix: fix.to_owned(),
     };
@@ -65,9 +66,9 @@ pub(super) fn check(
 
 /// What can be seen of the container that is copied.
 fn container(site: &Site, part: &Part, template: &Container, deploy: &Deploy, plan: &mut Plan) {
-    let found = |code, message: String, fix: &str| Finding {
+    let found = |code: &'static str, message: String, fix: &str| Finding {
         service: site.service.clone(),
-        code,
+        code: code.into(),
         message,
         fix: fix.to_owned(),
     };
@@ -92,7 +93,7 @@ fn container(site: &Site, part: &Part, template: &Container, deploy: &Deploy, pl
             "add a label cutover.probe.path=/health, or `healthcheck:` in compose.yaml",
         ));
     }
-    let drain = deploy.limits(&site.config).drain();
+    let drain = Limits::of(deploy, &site.config).drain();
     if template.stop_grace < drain.timeout {
         plan.warnings.push(found(
             "stop_grace",
@@ -114,8 +115,9 @@ fn container(site: &Site, part: &Part, template: &Container, deploy: &Deploy, pl
 
 /// What keeps a part's image from being had.
 pub(super) async fn image(part: &Part, tools: &Tools, logins: &Logins) -> Option<Finding> {
-    let found = |code, message: String, fix: &str| {
-        Some(Finding { service: part.service.clone(), code, message, fix: fix.to_owned() })
+    let found = |code: &'static str, message: String, fix: &str| {
+        let (code, fix) = (code.into(), fix.to_owned());
+        Some(Finding { service: part.service.clone(), code, message, fix })
     };
     let wanted = part.image_id.as_ref().unwrap_or(&part.image);
     let here = matches!(tools.containers.image(wanted).await, Ok(Some(_)));

@@ -109,9 +109,7 @@ impl Site {
     /// The last release of a color that was done, as the history has it.
     pub(super) fn last_release(&self, color: Color) -> Option<&Release> {
         let mut done = self.journaled.history().iter().rev().filter(|entry| entry.is_done());
-        let of_color = |word: Option<&str>| word == Some(color.as_str());
-        let found = done.find(|entry| of_color(entry.to()))?;
-        found.release()
+        done.find(|entry| entry.to() == color)?.release()
     }
 }
 

@@ -1,18 +1,18 @@
 //! The end of a rollout, told to the client and to the history.
 
-use serde_json::json;
+use cutover_api::Line;
 
 use super::Shell;
 use crate::executor::actions::Outcome;
 use crate::executor::record::Record;
-use crate::executor::report::{Counted, Forced, OldNew, PhaseTime, Report};
+use crate::executor::report::{self, Counted, Forced, OldNew, PhaseTime, Report};
 use crate::millis::millis;
 
 impl Shell {
     /// What the phases of a rollout took.
     pub(super) fn phases_of(&self, record: &Record) -> Vec<PhaseTime> {
         let spans = record.machine.spans().iter();
-        spans.map(|span| PhaseTime { name: span.phase.as_str().into(), ms: span.ms }).collect()
+        spans.map(|span| PhaseTime { name: span.phase.into(), ms: span.ms }).collect()
     }
 
     /// Tells the client, writes the history, and lets the lock go.
@@ -52,13 +52,12 @@ impl Shell {
                 log: self.words.get(service).cloned().unwrap_or_default(),
                 at: self.record.at.clone(),
                 by: self.record.by.clone(),
-                kind: self.record.kind.as_str().into(),
                 duration_ms: millis(self.started.elapsed()),
-                ..Report::of(part, outcome.result.as_str())
+                ..report::about(part, self.record.kind, outcome.result)
             };
             now.since(before).fill(&mut report);
             self.tools.conclude(part, &report, &self.record.release(part)).await;
-            self.progress.send(json!(report));
+            self.progress.send(Line::Report(report));
         }
         // The client reads to the end of its stream.
         self.progress.part();

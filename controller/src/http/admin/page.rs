@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Display, Write};
 
+use cutover_api::{ColorStatus, EndpointStatus, RolloutStatus, ServiceStatus, Status};
 use cutover_proxy::table::Color;
 
 use crate::serving::counters::Rates;
-use crate::state::status::{ColorStatus, EndpointStatus, ServiceStatus, Status};
 
 /// The whole page.
 pub(super) fn render(status: &Status, rates: &Rates) -> String {
@@ -66,15 +66,18 @@ fn write_service(page: &mut String, service: &ServiceStatus, rates: &Rates) -> f
     for shadowed in &service.shadowed {
         writeln!(page, "<p class=bad>{}</p>", Text(shadowed))?;
     }
+    if let Some(note) = &service.note {
+        writeln!(page, "<p class=bad>{}</p>", Text(note))?;
+    }
     if service.waiting > 0 {
         writeln!(page, "<p class=bad>{} requests wait</p>", service.waiting)?;
     }
     page.push_str(
         "<table><tr><th>Color<th>Share<th>Requests/s<th>In flight<th>Streams<th>Endpoints</tr>\n",
     );
-    for (color, status) in &service.colors {
-        let rate = rates.get(&(service.name.clone(), *color)).copied().unwrap_or_default();
-        write_color(page, *color, service.weights.fraction(*color), rate, status)?;
+    for (color, status) in service.colors.iter() {
+        let rate = rates.get(&(service.name.clone(), color)).copied().unwrap_or_default();
+        write_color(page, color, service.weights.fraction(color), rate, status)?;
     }
     page.push_str("</table>\n");
     for drain in &service.draining {
@@ -89,9 +92,18 @@ fn write_service(page: &mut String, service: &ServiceStatus, rates: &Rates) -> f
         page.push_str("</p>\n");
     }
     if let Some(rollout) = &service.rollout {
-        writeln!(page, "<p>Rollout:</p><pre>{}</pre>", Text(&format!("{rollout:#}")))?;
+        write_rollout(page, rollout)?;
     }
     Ok(())
+}
+
+fn write_rollout(page: &mut String, rollout: &RolloutStatus) -> fmt::Result {
+    let RolloutStatus { kind, phase, revision, from, to, .. } = rollout;
+    let (at, by, image) = (Text(&rollout.at), Text(&rollout.by), Text(&rollout.image));
+    writeln!(
+        page,
+        "<p>{kind} of revision {revision}, {from} &rarr; {to}: {phase}, since {at} by {by}, image {image}</p>"
+    )
 }
 
 fn write_color(

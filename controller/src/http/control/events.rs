@@ -5,30 +5,31 @@ use std::convert::Infallible;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
+use cutover_api::EventsQuery;
 use futures_util::stream::{self, Stream, StreamExt};
 use http::header;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::openapi::Failures;
 use crate::error::Error;
 use crate::serving::controller::Controller;
-use crate::state::events::{Event, EventKind};
+use crate::state::events::{Event, EventKind, now};
 
-/// `?follow=false` gives what happened lately and ends; `?recent=N` begins with the last N.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    #[serde(default = "yes")]
-    follow: bool,
-    recent: Option<usize>,
-}
-
+#[utoipa::path(
+    get, path = "/v1/events", tag = "state", params(EventsQuery), responses(
+        (status = 200, content_type = "application/x-ndjson", body = Event, description = "A line per event."),
+        Failures
+    )
+)]
+/// What happens, as JSON lines.
 pub(super) async fn events(
     State(controller): State<Controller>,
-    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    wanted: Result<Query<EventsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Error> {
     let Query(wanted) = wanted.map_err(|error| Error::BadRequest(error.body_text()))?;
-    let count = wanted.recent.unwrap_or(if wanted.follow { 0 } else { usize::MAX });
+    let count = wanted.recent.unwrap_or(if wanted.follow { 0 } else { u64::MAX });
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     let (recent, live) = controller.events().watch(count);
     let recent = stream::iter(recent);
     Ok(if wanted.follow {
@@ -36,9 +37,7 @@ pub(super) async fn events(
             let mut live = live?;
             match live.recv().await {
                 Ok(event) => Some((event, Some(live))),
-                Err(RecvError::Lagged(missed)) => {
-                    Some((Event::now(EventKind::Lagged { missed }), None))
-                }
+                Err(RecvError::Lagged(missed)) => Some((now(EventKind::Lagged { missed }), None)),
                 Err(RecvError::Closed) => None,
             }
         });
@@ -59,8 +58,4 @@ pub(crate) fn lines<T: Serialize + 'static>(
     });
     let body = Body::from_stream(lines);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
-}
-
-fn yes() -> bool {
-    true
 }

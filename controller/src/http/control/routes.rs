@@ -6,19 +6,20 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use cutover_proxy::table::{Generation, Pause, ServiceName};
+use cutover_api::{
+    FlipRequest, Flipped, PauseRequest, PauseState, Reloaded, ServicePath, ServiceStatus, Services,
+    Status, WeightRequest, Weighted, Weights,
+};
+use cutover_proxy::table::Pause;
 use http::{StatusCode, header};
-use serde::Serialize;
 
 use super::body::Body;
-use super::requests::{Flip, Hold, Shares};
+use super::openapi::Failures;
 use super::{events, json, openapi, service_name};
 use crate::error::Error;
 use crate::executor::Rollouts;
 use crate::http::server::Peer;
 use crate::serving::controller::Controller;
-use crate::state::status::ServiceStatus;
-use crate::state::weights::Weights;
 
 pub(super) fn router(controller: Controller) -> Router {
     Router::new()
@@ -39,16 +40,34 @@ pub(super) fn router(controller: Controller) -> Router {
         .with_state(controller)
 }
 
-async fn status(State(controller): State<Controller>) -> Response {
+#[utoipa::path(
+    get, path = "/v1/status", tag = "state", responses(
+        (status = 200, body = Status, description = "Done."), Failures
+    )
+)]
+/// Everything at a glance.
+pub(super) async fn status(State(controller): State<Controller>) -> Response {
     json(StatusCode::OK, &controller.status().await)
 }
 
-async fn services(State(controller): State<Controller>) -> Response {
+#[utoipa::path(
+    get, path = "/v1/services", tag = "state", responses(
+        (status = 200, body = Services, description = "Done."), Failures
+    )
+)]
+/// All services.
+pub(super) async fn services(State(controller): State<Controller>) -> Response {
     let services = controller.status().await.services;
     json(StatusCode::OK, &Services { services })
 }
 
-async fn service(
+#[utoipa::path(
+    get, path = "/v1/services/{name}", tag = "state", params(ServicePath), responses(
+        (status = 200, body = ServiceStatus, description = "Done."), Failures
+    )
+)]
+/// One service.
+pub(super) async fn service(
     State(controller): State<Controller>,
     Path(name): Path<String>,
 ) -> Result<Response, Error> {
@@ -56,13 +75,18 @@ async fn service(
     Ok(json(StatusCode::OK, &controller.service_status(&name).await?))
 }
 
-/// With Docker, a flip may be the end of a rollout.
-async fn flip(
+#[utoipa::path(
+    post, path = "/v1/services/{name}/flip", tag = "traffic", params(ServicePath), request_body = FlipRequest, responses(
+        (status = 200, body = Flipped, description = "Done."), Failures
+    )
+)]
+/// Makes a color serve, or both.
+pub(super) async fn flip(
     State(controller): State<Controller>,
     rollouts: Option<Extension<Rollouts>>,
     peer: Option<Extension<Peer>>,
     Path(name): Path<String>,
-    Body(body): Body<Flip>,
+    Body(body): Body<FlipRequest>,
 ) -> Result<Response, Error> {
     let name = service_name(&controller, &name)?;
     let flipped = match rollouts {
@@ -75,10 +99,16 @@ async fn flip(
     Ok(json(StatusCode::OK, &flipped))
 }
 
-async fn weight(
+#[utoipa::path(
+    post, path = "/v1/services/{name}/weight", tag = "traffic", params(ServicePath), request_body = WeightRequest, responses(
+        (status = 200, body = Weighted, description = "Done."), Failures
+    )
+)]
+/// Sets the shares of the colors; at least one is not zero.
+pub(super) async fn weight(
     State(controller): State<Controller>,
     Path(name): Path<String>,
-    Body(body): Body<Shares>,
+    Body(body): Body<WeightRequest>,
 ) -> Result<Response, Error> {
     let name = service_name(&controller, &name)?;
     let (Some(blue), Some(green)) = (body.blue, body.green) else {
@@ -90,52 +120,59 @@ async fn weight(
     Ok(json(StatusCode::OK, &controller.weight(&name, weights).await?))
 }
 
-async fn pause(
+#[utoipa::path(
+    post, path = "/v1/services/{name}/pause", tag = "traffic", params(ServicePath), request_body = PauseRequest, responses(
+        (status = 200, body = PauseState, description = "Done."), Failures
+    )
+)]
+/// Holds requests.
+pub(super) async fn pause(
     State(controller): State<Controller>,
     Path(name): Path<String>,
-    Body(body): Body<Hold>,
+    Body(body): Body<PauseRequest>,
 ) -> Result<Response, Error> {
     let service = service_name(&controller, &name)?;
     let max_pause = Duration::from_millis(body.max_pause_ms);
     let pause = Pause { writes_only: body.writes_only, max_pause };
     let generation = controller.pause(&service, pause).await?;
-    Ok(json(StatusCode::OK, &Held { service, paused: true, generation }))
+    Ok(json(StatusCode::OK, &PauseState { service, paused: true, generation }))
 }
 
-async fn resume(
+#[utoipa::path(
+    post, path = "/v1/services/{name}/resume", tag = "traffic", params(ServicePath), responses(
+        (status = 200, body = PauseState, description = "Done."), Failures
+    )
+)]
+/// Lets held requests go on.
+pub(super) async fn resume(
     State(controller): State<Controller>,
     Path(name): Path<String>,
 ) -> Result<Response, Error> {
     let service = service_name(&controller, &name)?;
     let generation = controller.resume(&service).await?;
-    Ok(json(StatusCode::OK, &Held { service, paused: false, generation }))
+    Ok(json(StatusCode::OK, &PauseState { service, paused: false, generation }))
 }
 
-async fn reload(State(controller): State<Controller>) -> Result<Response, Error> {
+#[utoipa::path(
+    post, path = "/v1/config/reload", tag = "state", responses(
+        (status = 200, body = Reloaded, description = "Done."), Failures
+    )
+)]
+/// Reads the config file again.
+pub(super) async fn reload(State(controller): State<Controller>) -> Result<Response, Error> {
     let generation = controller.reload_file().await?;
     Ok(json(StatusCode::OK, &Reloaded { generation }))
 }
 
-async fn metrics(State(controller): State<Controller>) -> Response {
+#[utoipa::path(
+    get, path = "/metrics", tag = "state", responses(
+        (status = 200, content_type = "text/plain; version=0.0.4; charset=utf-8", body = String, description = "Done."), Failures
+    )
+)]
+/// The metrics of both processes, as Prometheus reads them.
+pub(super) async fn metrics(State(controller): State<Controller>) -> Response {
     let text = controller.metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-}
-
-#[derive(Debug, Serialize)]
-struct Services {
-    services: Vec<ServiceStatus>,
-}
-
-#[derive(Debug, Serialize)]
-struct Held {
-    service: ServiceName,
-    paused: bool,
-    generation: Generation,
-}
-
-#[derive(Debug, Serialize)]
-struct Reloaded {
-    generation: Generation,
 }
 
 /// No request of ours needs a hundredth of it.

@@ -181,15 +181,51 @@ async fn our_own_user_may_come_in() {
 }
 
 #[tokio::test]
-async fn the_document_names_every_path_there_is() {
+async fn every_path_of_the_document_is_answered() {
+    let house = House::new().await;
+    let path = house.dir.path().join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let rollouts = crate::http::rollouts::without_docker();
+    let router = router(house.controller.clone()).merge(rollouts);
+    tokio::spawn(server::control(listener, |s| allowed(s, &[]), router, turned_away()));
+    let socket = Socket { house, path };
+    let (_, document) = socket.json("GET /v1/openapi.json", "").await;
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 15, "{paths:?}");
+    for (path, operations) in paths {
+        for method in operations.as_object().unwrap().keys() {
+            let path = path.replace("{name}", "web").replace("/events", "/events?follow=false");
+            let (status, answer) =
+                socket.ask(&format!("{} {path}", method.to_uppercase()), "").await;
+            assert!(
+                status != 405 && !answer.contains("there is nothing at this path"),
+                "{method} {path}: {answer}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_has_a_schema_for_every_answer() {
     let socket = Socket::open().await;
     let (_, document) = socket.json("GET /v1/openapi.json", "").await;
-    for path in
-        ["/v1/status", "/v1/services/{name}/flip", "/v1/events", "/v1/config/reload", "/metrics"]
-    {
-        assert!(document["paths"].get(path).is_some(), "{path}");
+    assert_eq!(document["openapi"], "3.1.0");
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let answers = &operation["responses"];
+            let done = answers["200"]["content"].as_object().unwrap().values().next().unwrap();
+            assert!(done.get("schema").is_some(), "{method} {path}");
+            let failed = &answers["default"]["content"]["application/json"]["schema"]["$ref"];
+            assert_eq!(failed, "#/components/schemas/ErrorBody", "{method} {path}");
+        }
     }
-    let codes = &document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]
-        ["enum"];
-    assert!(codes.as_array().unwrap().contains(&"probe_failed".into()));
+    let schemas = &document["components"]["schemas"];
+    let codes = schemas["Code"]["enum"].as_array().unwrap();
+    assert!(codes.contains(&"probe_failed".into()));
+    // What a reader of the schema may rely on: every name it refers to is there.
+    let text = document.to_string();
+    for name in text.split("#/components/schemas/").skip(1) {
+        let name = name.split('"').next().unwrap();
+        assert!(schemas.get(name).is_some(), "{name}");
+    }
 }

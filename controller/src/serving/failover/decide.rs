@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+pub(crate) use cutover_api::FailoverReason as Reason;
 use cutover_proxy::table::Color;
 
 /// What is known of one service.
@@ -38,26 +39,6 @@ pub(crate) struct Choice {
     pub created: SystemTime,
     /// Its color would serve it, had it a share.
     pub member: bool,
-}
-
-/// Why something else serves.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Reason {
-    /// No container is left of what served.
-    NoContainer,
-    /// Nothing of what served was up for too long.
-    NotUp,
-}
-
-impl Reason {
-    /// Its word, in metrics and events.
-    #[must_use]
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::NoContainer => "no_container",
-            Self::NotUp => "not_up",
-        }
-    }
 }
 
 /// What is to be done.

@@ -96,7 +96,7 @@ async fn where_no_container_is_left_the_other_color_serves_at_once_and_it_is_tol
     let state = shop.house.controller.service_state(&name());
     assert_eq!(state.weights, Some(Weights::of(Target::Green)));
     let last = state.history().last().unwrap().report().clone();
-    assert_eq!((&last["kind"], &last["to"]), (&json!("failover"), &json!("green")), "{last}");
+    assert_eq!((last.kind, last.to), (Kind::Failover, Color::Green));
     let note = shop.house.controller.state(|state| state.notes.values().next().cloned());
     assert!(note.unwrap().contains("failed over to green"));
     // What it failed over from is back: it does not flap.

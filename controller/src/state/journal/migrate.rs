@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cutover_api::Report;
 use cutover_proxy::table::{Color, Generation, Pause, ServiceName};
 use serde::Deserialize;
 use serde_json::Value;
@@ -70,7 +71,7 @@ pub(super) fn from_v1(v1: JournalV1) -> Journal {
         for part in parts.iter().filter(|part| part.service == name.as_str()) {
             end_rollout(part, serves, &mut state.members);
         }
-        (name, state.with_history(service.history.into_iter().map(entry_v1).collect()))
+        (name, state.with_history(service.history.into_iter().filter_map(entry_v1).collect()))
     });
     Journal {
         edge: v1.edge,
@@ -102,10 +103,10 @@ fn parts_v1(record: &Value) -> Vec<PartV1> {
     parts.filter_map(|part| PartV1::deserialize(part).ok()).collect()
 }
 
-/// Its release stood within its report.
-fn entry_v1(mut report: Value) -> Entry {
-    let release = report.as_object_mut().and_then(|fields| fields.remove("release"));
-    Entry::new(report, release.and_then(|release| Release::deserialize(release).ok()))
+/// Its release stood within its report. What cannot be read is dropped: it is only shown.
+fn entry_v1(report: Value) -> Option<Entry> {
+    let release = report.get("release").and_then(|release| Release::deserialize(release).ok());
+    Some(Entry::new(Report::deserialize(report).ok()?, release))
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use cutover_api::{Ending, Kind, Report};
 use cutover_proxy::table::Generation;
 use proptest::prelude::*;
 use serde_json::json;
@@ -10,7 +11,9 @@ pub(crate) fn sample(generation: u64) -> Journal {
     let mut journal = Journal { generation: Generation(generation), ..Journal::default() };
     let service = journal.service_mut(&"web".parse().unwrap());
     service.weights = Some(Weights { blue: 0, green: 100 });
-    service.record(Entry::new(json!({"revision": 8, "image": "web:ü"}), None));
+    let colors = (Color::Blue, Color::Green);
+    let report = Report::new(&"web".parse().unwrap(), 8, colors, Kind::Deploy, Ending::Done);
+    service.record(Entry::new(Report { image: "web:ü".into(), ..report }, None));
     journal
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bollard::models::ContainerCreateBody;
-use serde_json::json;
+use cutover_api::{Ending, Kind, Report};
 
 use super::*;
 use crate::engine::{State, WorkloadId};
@@ -41,7 +41,9 @@ fn done(to: &str, labels: &[(&str, &str)]) -> ServiceState {
     };
     let specs = vec![Spec { body, networks: Vec::new(), files: Vec::new() }];
     let release = Release { image: "app:3".into(), specs, ..Release::default() };
-    let report = json!({"result": "done", "kind": "deploy", "revision": 3, "to": to});
+    let to: Color = to.parse().unwrap();
+    let colors = (to.other(), to);
+    let report = Report::new(&"web".parse().unwrap(), 3, colors, Kind::Deploy, Ending::Done);
     let mut state = ServiceState::default();
     state.record(Entry::new(report, Some(release)));
     state

@@ -1,7 +1,7 @@
 use std::os::unix::fs::symlink;
 
-use cutover_proxy::table::{Generation, ServiceName};
-use serde_json::json;
+use cutover_api::{Ending, Kind, Report};
+use cutover_proxy::table::{Color, Generation, ServiceName};
 
 use super::*;
 use crate::state::history::Entry;
@@ -39,7 +39,10 @@ fn sample(generation: u64) -> Journal {
     let mut journal = Journal::default();
     journal.generation = Generation(generation);
     let web: ServiceName = "web".parse().unwrap();
-    journal.service_mut(&web).record(Entry::new(json!({"revision": 8, "image": "web:ü"}), None));
+    let colors = (Color::Blue, Color::Green);
+    let report = Report::new(&web, 8, colors, Kind::Deploy, Ending::Done);
+    let report = Report { image: "web:ü".into(), ..report };
+    journal.service_mut(&web).record(Entry::new(report, None));
     journal
 }
 
