@@ -1,16 +1,11 @@
-//! Bringing a release in, and taking it back: the state machine and the shell around it.
+//! Bringing a release in, and taking it back: the executor of the steps of `cutover_rollout`.
 
-pub mod actions;
 mod auto;
 mod begin;
 mod clean;
 mod copy;
 mod history;
 mod janitor;
-mod judge;
-pub mod machine;
-mod pair;
-pub mod phase;
 mod plan;
 mod prepare;
 mod progress;
@@ -32,15 +27,16 @@ use std::time::Duration;
 
 use cutover_api::{Ending, Line, Report};
 use cutover_proxy::table::ServiceName;
+use cutover_rollout::{Event, Phase};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use self::actions::Event;
 use self::begin::Beginning;
 use self::plan::Plan;
 use self::progress::Progress;
 use self::record::{Kind, Record};
 use self::request::{Deploy, Rollback};
-use self::run::{Handle, Shell};
+use self::run::{Execution, Handle};
 pub(crate) use self::tools::Tools;
 use crate::error::Error;
 use crate::panics::{caught, detached, forever};
@@ -150,10 +146,10 @@ impl Rollouts {
         let lock = self.tools.controller.lock_within(&services, &holder, wait).await?;
         let (client, lines) = mpsc::unbounded_channel();
         let by = rollback.by.clone();
-        if let Some(record) = self.tools.warm(service, rollback.revision) {
+        if let Some(record) = self.tools.warm(service, rollback.revision)
+            && self.hand_over(&record.id).await
+        {
             let back = self.tools.back_to_warm(&record, service, by);
-            // Its containers are those of the rollback from here on.
-            self.hand_over(&record.id);
             self.run(back, lock, Logins::default(), Event::Begin, client);
             return Ok(lines);
         }
@@ -231,8 +227,8 @@ impl Rollouts {
         if let (Some(lock), Some(part)) = (&lock, record.parts.first()) {
             lock.number(part.revision);
         }
-        let (shell, handle) =
-            Shell::new(self.tools.clone(), record, progress.clone(), lock, logins);
+        let (execution, handle) =
+            Execution::new(self.tools.clone(), record, progress.clone(), lock, logins);
         {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             running.retain(|_, handle| !handle.is_over());
@@ -240,7 +236,7 @@ impl Rollouts {
         }
         let this = self.clone();
         tokio::spawn(async move {
-            if caught("a rollout", shell.run(first)).await.is_some() {
+            if caught("a rollout", execution.run(first)).await.is_some() {
                 return;
             }
             // As after a crash of the whole controller: what was begun is finished or undone.
@@ -271,12 +267,17 @@ impl Rollouts {
         ours.cloned().collect()
     }
 
-    /// Has a rollout leave its warm containers to another.
-    fn hand_over(&self, id: &str) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = running.get(id) {
-            handle.tell(Event::Handover);
-        }
+    /// Has a rollout leave its warm containers to another. False where it has begun to stop them.
+    async fn hand_over(&self, id: &str) -> bool {
+        let handle = {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.get(id).cloned()
+        };
+        let Some(mut handle) = handle else { return true };
+        handle.tell(Event::Handover);
+        let left = handle.until(|standing| standing.phase != Phase::KeepWarm);
+        timeout(HANDED_OVER, left).await.ok();
+        handle.is_over()
     }
 }
 
@@ -289,6 +290,9 @@ fn services(first: &ServiceName, deploy: &Deploy) -> Vec<ServiceName> {
     services.dedup();
     services
 }
+
+/// For a rollout to leave its warm containers: one write of the journal.
+const HANDED_OVER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

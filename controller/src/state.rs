@@ -4,6 +4,7 @@
 //! Plain data without I/O. `serving::table` turns it into the proxy's table.
 
 pub(crate) mod classify;
+pub(crate) mod counted;
 pub mod drains;
 pub(crate) mod events;
 pub mod health;
@@ -12,6 +13,7 @@ pub(crate) mod holder;
 pub mod journal;
 mod live;
 pub mod membership;
+pub(crate) mod rollout;
 pub mod service;
 pub(crate) mod sighting;
 pub mod status;

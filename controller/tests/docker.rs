@@ -507,7 +507,7 @@ fn a_service_that_flips_along_with_one_of_both_colors_is_kept_warm() {
     let done = reports.as_array().unwrap().iter().filter(|report| report["result"] == "done");
     assert_eq!(done.count(), 2, "{reports}");
     assert_eq!(edge.rollout()["phase"], "keep_warm");
-    assert!(!edge.is_stopped(&format!("{other}-blue")));
+    assert!(!edge.is_stopped(&format!("{service}-{other}-blue")));
     for color in ["blue", "green"] {
         assert_eq!(edge.releases(color), ["2"], "{color}");
     }

@@ -48,6 +48,27 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase, in the order of the table.
+    pub const ALL: [Self; 17] = [
+        Self::Plan,
+        Self::Pull,
+        Self::TakeOut,
+        Self::Create,
+        Self::Start,
+        Self::Ready,
+        Self::Flip,
+        Self::Monitor,
+        Self::Drain,
+        Self::KeepWarm,
+        Self::Stop,
+        Self::Clean,
+        Self::Revert,
+        Self::RevertDrain,
+        Self::Abandon,
+        Self::PutBack,
+        Self::Ended,
+    ];
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -70,6 +91,39 @@ impl Phase {
             Self::PutBack => "put_back",
             Self::Ended => "ended",
         }
+    }
+
+    /// Whether the rollout may still change what serves, so that no other rollout of its services
+    /// may begin. What follows the judgement needs only time, and its own old containers.
+    #[must_use]
+    pub fn holds_lock(self) -> bool {
+        match self {
+            Self::Plan
+            | Self::Pull
+            | Self::TakeOut
+            | Self::Create
+            | Self::Start
+            | Self::Ready
+            | Self::Flip
+            | Self::Monitor
+            | Self::Revert
+            | Self::RevertDrain
+            | Self::Abandon
+            | Self::PutBack => true,
+            Self::Drain | Self::KeepWarm | Self::Stop | Self::Clean | Self::Ended => false,
+        }
+    }
+
+    /// Whether the candidates of the present batch cannot have been in a live table yet.
+    #[must_use]
+    pub fn is_before_flip(self) -> bool {
+        self < Self::Flip
+    }
+
+    /// Whether the phase undoes what earlier ones did.
+    #[must_use]
+    pub fn is_undo(self) -> bool {
+        matches!(self, Self::Revert | Self::RevertDrain | Self::Abandon | Self::PutBack)
     }
 }
 

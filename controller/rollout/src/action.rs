@@ -2,9 +2,8 @@
 
 use cutover_proxy::table::ServiceName;
 
-use crate::millis::Millis;
-use crate::outcome::Outcome;
 use crate::set::{Rest, Set};
+use crate::verdict::Verdict;
 
 /// One request to the executor. Carrying one out twice is carrying it out once.
 ///
@@ -45,14 +44,10 @@ pub enum Action {
     /// Judge the new set until the phase ends. Answered by [`Event::Died`](crate::Event::Died) or
     /// [`Event::Breach`](crate::Event::Breach), if at all.
     Watch(Set),
-    /// Say when the set's last request has ended. The controller keeps the deadlines of a drain,
-    /// with rollouts or without. Answered by [`Event::Drained`](crate::Event::Drained).
-    AwaitDrained {
-        /// Which set.
-        set: Set,
-        /// Since when it does not serve. After a crash what is left counts.
-        since: Millis,
-    },
+    /// Say when the set's last request has ended. The controller keeps the clock and the deadlines of
+    /// a drain, with rollouts or without, through restarts. Answered by
+    /// [`Event::Drained`](crate::Event::Drained).
+    AwaitDrained(Set),
     /// Stop the set's containers, but for those that somebody has made serve again.
     Stop {
         /// Which set.
@@ -72,5 +67,5 @@ pub enum Action {
         rest: Rest,
     },
     /// The client can be told: what remains is waiting and tidying. Needs no answer.
-    Report(Outcome),
+    Report(Verdict),
 }

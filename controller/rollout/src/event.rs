@@ -3,8 +3,8 @@
 use cutover_proxy::table::Generation;
 use serde::{Deserialize, Serialize};
 
-use crate::phase::Phase;
 use crate::set::{Rest, Set};
+use cutover_api::Phase;
 
 /// What happened in the world.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -69,8 +69,8 @@ pub enum Event {
     },
     /// Somebody wants the rollout undone.
     Abort {
-        /// Who.
-        by: String,
+        /// Who, and how.
+        reason: String,
     },
     /// A newer rollout needs the place of the warm containers.
     Supersede,
@@ -193,8 +193,8 @@ impl Event {
             Self::Failed { reason, .. }
             | Self::NotApplied { reason, .. }
             | Self::Died { reason }
-            | Self::Breach { reason } => reason.clone(),
-            Self::Abort { by } => format!("aborted by {by}"),
+            | Self::Breach { reason }
+            | Self::Abort { reason } => reason.clone(),
             Self::Supersede => "a newer rollout has taken its place".into(),
             Self::Handover => "the old color was made to serve again".into(),
             Self::Resumed { .. } => {

@@ -18,18 +18,18 @@ mod event;
 mod machine;
 mod member;
 mod millis;
-mod outcome;
-mod phase;
 mod set;
 pub mod strategy;
 pub mod transition;
+mod verdict;
+
+pub use cutover_api::{Ending, Phase};
 
 pub use self::action::Action;
 pub use self::event::{Event, EventKind};
 pub use self::machine::Rollout;
 pub use self::member::{Limits, Member, Origin, Span};
 pub use self::millis::Millis;
-pub use self::outcome::{Ending, Outcome};
-pub use self::phase::Phase;
 pub use self::set::{Rest, Set, Side};
 pub use self::strategy::{Step, Strategy};
+pub use self::verdict::Verdict;

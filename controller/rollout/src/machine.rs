@@ -17,11 +17,12 @@ use crate::action::Action;
 use crate::event::{Event, EventKind};
 use crate::member::{Member, Origin, Span};
 use crate::millis::Millis;
-use crate::outcome::{Ending, Outcome};
-use crate::phase::Phase;
 use crate::set::{Rest, Set, Side};
 use crate::strategy::{self, Step};
 use crate::transition::{Reaction, reaction};
+use crate::verdict::Verdict;
+use cutover_api::Ending;
+use cutover_api::Phase;
 
 /// One deploy or rollback of one or more services that flip together.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -35,10 +36,8 @@ pub struct Rollout {
     /// Who still owes an answer in this step.
     pending: BTreeSet<Set>,
     retry: Retry,
-    /// By batch: its flip was asked for.
-    flips: Vec<Flip>,
-    /// When the last table of the way back went live.
-    reverted: Option<Millis>,
+    /// By batch whose flip was asked for: whether it is known to be live.
+    flips: Vec<bool>,
     rests: Vec<(Set, Rest)>,
     /// A newer rollout has taken the place of the old containers.
     yielded: bool,
@@ -50,14 +49,6 @@ pub struct Rollout {
     reported: Option<Ending>,
     generation: Generation,
     spans: Vec<Span>,
-}
-
-/// The flip of one batch.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-struct Flip {
-    /// When it was asked for, and once it is known to be live: since when.
-    at: Millis,
-    live: bool,
 }
 
 impl Rollout {
@@ -72,7 +63,6 @@ impl Rollout {
             pending: BTreeSet::new(),
             retry: Retry::default(),
             flips: Vec::new(),
-            reverted: None,
             rests: Vec::new(),
             yielded: false,
             failure: None,
@@ -113,6 +103,13 @@ impl Rollout {
     #[must_use]
     pub fn flipped(&self) -> usize {
         self.flips.len()
+    }
+
+    /// On the way back, the batch that it began in: the one that failed.
+    #[must_use]
+    pub fn undone_from(&self) -> Option<usize> {
+        let first = self.steps.first().filter(|step| step.phase.is_undo());
+        first.map(|step| step.batch)
     }
 
     /// What each finished step took, in order.
@@ -246,7 +243,6 @@ impl Rollout {
     fn next(&mut self, now: Millis, event: &Event, out: &mut Vec<Action>) {
         if let Event::Applied { generation, .. } = event {
             self.generation = self.generation.max(*generation);
-            self.reverted = Some(now);
         }
         self.advance(now, out);
     }
@@ -256,9 +252,7 @@ impl Rollout {
         if let Event::Applied { generation, .. } = event {
             self.generation = self.generation.max(*generation);
         }
-        for flip in self.flips.iter_mut().filter(|flip| !flip.live) {
-            *flip = Flip { at: now, live: true };
-        }
+        self.flips.fill(true);
         // A failover may have made them serve again since they were taken out.
         let batch = self.step().batch;
         self.rests.retain(|(set, _)| set.side == Side::New || set.batch != batch);
@@ -318,7 +312,7 @@ impl Rollout {
         self.retry = Retry::default();
         self.pending = self.sets_of(step);
         match step.phase {
-            Phase::Flip => self.flips.push(Flip { at: now, live: false }),
+            Phase::Flip => self.flips.push(false),
             Phase::KeepWarm | Phase::Ended => self.report(out),
             _ => {}
         }
@@ -349,12 +343,12 @@ impl Rollout {
         let result = match &self.failure {
             _ if self.stuck => Ending::Failed,
             None => Ending::Done,
-            Some(_) if self.flips.iter().any(|flip| flip.live) => Ending::RolledBack,
+            Some(_) if self.flips.contains(&true) => Ending::RolledBack,
             Some(_) => Ending::Refused,
         };
         if self.reported != Some(result) {
             self.reported = Some(result);
-            out.push(Action::Report(Outcome { result, reason: self.failure.clone() }));
+            out.push(Action::Report(Verdict { result, reason: self.failure.clone() }));
         }
     }
 }

@@ -3,8 +3,8 @@
 use cutover_proxy::table::ServiceName;
 use serde::{Deserialize, Serialize};
 
-use crate::phase::Phase;
 use crate::strategy::Strategy;
+use cutover_api::Phase;
 
 /// One service of a rollout.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

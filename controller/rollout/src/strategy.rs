@@ -10,7 +10,7 @@ mod both;
 use serde::{Deserialize, Serialize};
 
 use crate::member::{Limits, Member, Origin};
-use crate::phase::Phase;
+use cutover_api::Phase;
 
 /// How the containers of a service are replaced.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]

@@ -3,7 +3,7 @@
 #![doc = include_str!("../TRANSITIONS.md")]
 
 use crate::event::EventKind;
-use crate::phase::Phase;
+use cutover_api::Phase;
 
 /// What an event does in a phase.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

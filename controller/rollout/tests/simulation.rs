@@ -58,7 +58,8 @@ fn a_rollout_without_trouble_is_done_in_order() {
     world.run();
     assert_eq!(world.endings, [Ending::Done]);
     let half = [TakeOut, Create, Start, Ready, Flip, Monitor];
-    let both = [&[Plan, Pull][..], &half, &half, &[Drain, KeepWarm, Stop, Clean]].concat();
+    let both =
+        [&[Plan, Pull][..], &half, &half, &[Drain, Stop, Clean, KeepWarm, Stop, Clean]].concat();
     assert_eq!(world.phases(), both);
     assert!(!world.phases().contains(&PutBack));
 }
@@ -102,7 +103,7 @@ fn an_abort_is_a_refusal_before_the_flip_and_a_way_back_after_it_until_the_repor
         for strategies in [&[Strategy::BlueGreen][..], &[Strategy::BlueGreen; 2]] {
             let mut world = World::calm(13, strategies, Origin::Created);
             world.run_until(|w| w.machine.phase() == phase);
-            world.say(&Event::Abort { by: "an operator".into() });
+            world.say(&Event::Abort { reason: "aborted by an operator".into() });
             world.run();
             assert_eq!(world.endings, [ending], "aborted in {phase}");
             let reason = world.reasons.last().unwrap().as_deref();
@@ -117,7 +118,7 @@ fn where_both_colors_serve_a_failing_second_one_undoes_the_first_without_a_new_c
     let mut world = World::calm(14, &[Strategy::Both], Origin::Created);
     world.run_until(|w| w.machine.phase() == Phase::Ready && w.machine.step().batch == 1);
     let created = world.created;
-    world.say(&Event::Abort { by: "an operator".into() });
+    world.say(&Event::Abort { reason: "aborted by an operator".into() });
     world.run();
     assert_eq!(world.endings, [Ending::RolledBack]);
     assert_eq!(world.created, created);
@@ -131,7 +132,7 @@ fn a_warm_color_makes_room_at_once_and_a_draining_one_is_not_kept_warm() {
         let kept = world.phases().len();
         world.say(&Event::Supersede);
         // From now on there is no way back for this one.
-        world.say(&Event::Abort { by: "an operator".into() });
+        world.say(&Event::Abort { reason: "aborted by an operator".into() });
         world.run();
         assert_eq!(world.endings, [Ending::Done], "superseded in {phase}");
         let after = world.phases().split_off(kept);

@@ -1,6 +1,6 @@
 //! The proof without which no container is stopped.
 
-use serde::{Deserialize, Serialize};
+use cutover_rollout::Rest;
 
 /// The containers it was made for have nothing in flight, or their time is up.
 ///
@@ -20,16 +20,4 @@ impl Drained {
     pub(crate) fn rest(&self) -> Rest {
         self.rest
     }
-}
-
-/// Why a set may be stopped.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rest {
-    /// No table ever named it.
-    NeverServed,
-    /// Its last request has ended.
-    Idle,
-    /// Its deadlines have passed; what was left has been closed by force.
-    OutOfTime,
 }

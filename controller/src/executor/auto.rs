@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover_proxy::table::{Color, ServiceName};
+use cutover_rollout::{Event, Member, Millis, Origin, Rollout, Strategy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::Rollouts;
-use super::actions::{Event, Millis};
-use super::machine::{Limits, Member, Origin, Rollout};
 use super::plan::Site;
 use super::prepare;
 use super::record::{Found, Kind, Part, Replica};
-use super::request::Deploy;
+use super::request::{Deploy, limits_of};
 use crate::config::OnFailure;
 use crate::engine::Container;
 use crate::error::Error;
@@ -174,8 +173,8 @@ impl Rollouts {
         });
         tried.await?;
         info!(%service, %to, image = part.image, "a new release is ready by itself");
-        let limits = Limits::of(&deploy, &site.config);
-        let members = vec![Member { service, passes: 1, limits }];
+        let limits = limits_of(&deploy, &site.config);
+        let members = vec![Member { service, strategy: Strategy::BlueGreen, limits }];
         let machine = Rollout::new(members, Origin::Running, Millis(1));
         let record = prepare::record(Kind::Auto, Some(BY.to_owned()), machine, vec![part]);
         // Nobody reads along; the history and the events have it.

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use cutover_api::{Line, RolloutEvent};
 use cutover_proxy::table::ServiceName;
+use cutover_rollout::{Event, Phase};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::actions::Event;
-use super::phase::Phase;
 use super::plan::{self, Plan};
 use super::progress::Progress;
 use super::record::{Kind, Record};
@@ -98,7 +97,7 @@ impl Rollouts {
         for (part, _) in &plan.parts {
             self.tools.remember_found(part).await;
         }
-        let record = self.tools.record(plan, &wanted.deploy, wanted.kind()).await;
+        let record = Tools::record(plan, &wanted.deploy, wanted.kind());
         self.run_with(record, with);
         Ok(())
     }

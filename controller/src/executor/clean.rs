@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use cutover_proxy::table::ServiceName;
+use cutover_rollout::Rest;
 
 use super::Tools;
-use super::actions::Rest;
 use super::record::Part;
 use super::steps::StepError;
 use crate::config::labels::COMPOSE_PROJECT;

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
+use cutover_rollout::Rest;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::Tools;
-use super::actions::Rest;
 use crate::config::labels::Labels;
 use crate::engine::drained::Drained;
 use crate::engine::{Container, State};

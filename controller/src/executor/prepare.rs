@@ -1,70 +1,59 @@
 //! From what a client asked for to a rollout that can begin.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use cutover_api::{Ending, Line};
 use cutover_proxy::table::{Color, ServiceName};
-use serde::Deserialize;
+use cutover_rollout::{Limits, Member, Millis, Origin, Phase, Rollout, Strategy};
 use tracing::warn;
 
 use super::Tools;
-use super::actions::Millis;
-use super::history;
-use super::machine::{Limits, Member, Origin, Rollout};
-use super::pair::Pair;
-use super::phase::Phase;
-use super::plan::Plan;
+use super::history::{self, Release};
+use super::plan::{Plan, image_of};
 use super::progress::Progress;
 use super::record::{Kind, Part, Record, Replica};
 use super::report::{self, Report};
-use super::request::Deploy;
-use crate::config::ServiceConfig;
+use super::request::{Deploy, limits_of};
+use super::run::unix_ms;
 use crate::state::weights::Target;
 
 impl Tools {
     /// A rollout of what was planned.
-    pub(super) async fn record(&self, plan: Plan, deploy: &Deploy, kind: Kind) -> Record {
-        let former = self.formers(&plan).await;
-        let limits = |part: &Part, config: &ServiceConfig| {
-            let mut limits = Limits::of(deploy, config);
-            // There is nothing to go back to by a flip where both serve.
-            if part.both.is_some() {
-                limits.keep_warm_ms = 0;
-            }
-            limits
-        };
+    pub(super) fn record(plan: Plan, deploy: &Deploy, kind: Kind) -> Record {
         // Where both colors of a service serve, the others flip with the second of them.
-        let in_steps = !plan.then.is_empty();
-        let (first, later): (Vec<_>, Vec<_>) =
-            plan.parts.into_iter().partition(|(part, _)| part.both.is_some() || !in_steps);
-        let members = first.iter().map(|(part, config)| Member {
-            service: part.service.clone(),
-            passes: 1,
-            limits: limits(part, config),
-        });
-        let machine = Rollout::new(members.collect(), Origin::Created, Millis(1));
-        let parts = first.into_iter().map(|(part, _)| part).collect();
-        let later = plan.then.into_iter().chain(later).map(|(part, config)| {
-            let limits = limits(&part, &config);
-            (part, limits)
-        });
-        let pair = Pair { then: later.collect(), former, ..Pair::default() };
-        Record { pair, ..record(kind, deploy.by.clone(), machine, parts) }
+        let last = usize::from(!plan.then.is_empty());
+        let mut members = Vec::new();
+        let mut parts = Vec::new();
+        for (part, config) in plan.parts {
+            let (service, limits) = (part.service.clone(), limits_of(deploy, &config));
+            let (strategy, batch) = match part.both {
+                Some(_) => (Strategy::Both, 0),
+                None => (Strategy::BlueGreen, last),
+            };
+            // There is nothing to go back to by a flip where both serve.
+            let keep_warm_ms = if part.both.is_some() { 0 } else { limits.keep_warm_ms };
+            let limits = Limits { keep_warm_ms, ..limits };
+            members.push(Member { service, strategy, limits });
+            parts.push(Part { batch, ..part });
+        }
+        parts.extend(plan.then.into_iter().map(|(part, _)| Part { batch: last, ..part }));
+        let machine = Rollout::new(members, Origin::Created, Millis(1));
+        record(kind, deploy.by.clone(), machine, parts)
     }
 
     /// The rollout that keeps the other color of a service warm, if that is where a rollback goes.
     pub(super) fn warm(&self, service: &ServiceName, wanted: Option<u64>) -> Option<Record> {
         let state = self.controller.service_state(service);
         let record = self.controller.state(|state| {
-            let stored = state.journal.rollouts_of(service).map(|(_, stored)| &stored.record);
-            let records = stored.filter_map(|record| Record::deserialize(record).ok());
-            records.max_by_key(|record| record.at.clone())
+            let records = state.journal.rollouts_of(service).map(|(record, _)| record);
+            records.max_by_key(|record| &record.at).cloned()
         })?;
         let part = record.parts.iter().find(|part| part.service == *service)?;
         let serves = self.controller.state(|state| state.weights(service)).active();
         let revision = state.members.revision(part.from);
         let meant = wanted.is_none_or(|wanted| revision == Some(wanted));
-        let warm = record.phase == Phase::KeepWarm
+        let warm = record.machine.phase() == Phase::KeepWarm
             && record.parts.len() == 1
             && serves == Target::from(part.to)
             && meant
@@ -140,6 +129,23 @@ impl Tools {
             warn!(%error, "the first revision is not in the history");
         }
     }
+
+    /// The release that containers run.
+    async fn release_of(&self, ids: &[String]) -> Release {
+        let mut release = Release::default();
+        for id in ids {
+            let Ok(Some(container)) = self.containers.inspect(id).await else {
+                continue;
+            };
+            release.image = image_of(&container);
+            release.digest = self.pin(&container.image_id, &release.image).await;
+            release.image_id = Some(container.image_id.clone());
+            if let Ok(blueprint) = self.containers.blueprint(id).await {
+                release.specs.push(blueprint.copy(&release.image, &BTreeMap::new()));
+            }
+        }
+        release
+    }
 }
 
 fn back(part: &Part, state: &crate::state::service::ServiceState) -> Part {
@@ -178,13 +184,14 @@ pub(super) fn record(kind: Kind, by: Option<String>, machine: Rollout, parts: Ve
     Record {
         id: id.unwrap_or_default(),
         kind,
-        phase: machine.phase(),
         at: now(),
         by: by.unwrap_or_else(|| SOMEONE.into()),
         clock: Millis(1),
+        written_ms: unix_ms(),
         machine,
         parts,
-        pair: Pair::default(),
+        figures: BTreeMap::new(),
+        drained: BTreeMap::new(),
     }
 }
 

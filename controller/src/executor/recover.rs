@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use tracing::{info, warn};
+use cutover_rollout::Event;
+use tracing::info;
 
 use super::Rollouts;
-use super::actions::Event;
-use super::phase::Phase;
 use super::progress::Progress;
 use super::record::Record;
 use crate::registry::Logins;
@@ -25,37 +23,34 @@ impl Rollouts {
     /// What the journal holds of rollouts that have not ended, by their IDs.
     pub(super) fn journaled(&self) -> BTreeMap<String, Record> {
         self.tools.controller.state(|state| {
-            let mut records = BTreeMap::new();
-            for (id, stored) in state.journal.rollouts() {
-                match Record::deserialize(&stored.record) {
-                    Ok(record) => drop(records.insert(id.clone(), record)),
-                    Err(error) => warn!(%id, %error, "a rollout of the journal is not understood"),
-                }
-            }
-            records
+            let records = state.journal.rollouts();
+            records.map(|record| (record.id.clone(), record.clone())).collect()
         })
     }
 
     /// Finishes or undoes a rollout that ended in the middle; after a panic, so many times more.
     pub(super) fn resume(&self, record: Record, progress: Progress, chances: u8) {
-        let flipped = record.parts.iter().all(|part| {
-            let weights = self.tools.controller.state(|state| state.weights(&part.service));
-            weights.serves(part.to) && (part.both.is_some() || !weights.serves(part.from))
-        });
-        info!(rollout = record.id, phase = %record.phase, flipped, "taking up a rollout");
-        let services = record.services();
+        let flipped = self.is_flipped(&record);
+        let phase = record.machine.phase();
+        info!(rollout = record.id, %phase, flipped, "taking up a rollout");
         let lock = match record.machine.holds_lock() {
             true => {
                 let holder = Holder::new(record.kind.as_str(), Some(&record.by));
-                self.tools.controller.lock(&services, &holder).ok()
+                self.tools.controller.lock(&record.services(), &holder).ok()
             }
             false => None,
         };
-        // The second color of two that serve: nothing of it has been touched yet.
-        let first = match record.phase {
-            Phase::Plan => Event::Begin,
-            _ => Event::Resumed { flipped },
-        };
-        self.spawn(record, progress, lock, Logins::default(), first, chances);
+        self.spawn(record, progress, lock, Logins::default(), Event::Resumed { flipped }, chances);
+    }
+
+    /// Whether the journal has the shares of the last flip that was asked for.
+    fn is_flipped(&self, record: &Record) -> bool {
+        let flipped = record.machine.flipped();
+        let mut asked = record.parts.iter().filter(|part| part.batch < flipped);
+        flipped > 0
+            && asked.all(|part| {
+                let weights = self.tools.controller.state(|state| state.weights(&part.service));
+                weights.serves(part.to) && (part.both.is_some() || !weights.serves(part.from))
+            })
     }
 }

@@ -1,126 +1,59 @@
-//! The shell around the state machine: a task that journals each step and has its actions done.
+//! One rollout under way: a task that journals each step and has its actions carried out.
 
-mod acts;
-mod tell;
+mod act;
+mod conclude;
+mod handle;
+mod note;
+mod wait;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cutover_api::RolloutEvent;
-use cutover_proxy::table::{Color, ServiceName};
+use cutover_proxy::table::ServiceName;
+use cutover_rollout::{Action, Event, Limits, Millis, Phase};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+pub(super) use self::handle::{Handle, Side, Standing};
+use self::note::Note;
 use super::Tools;
-use super::actions::{Event, Millis};
-use super::machine::Limits;
-use super::phase::Phase;
 use super::progress::Progress;
-use super::record::{Part, Record};
-use super::report::{Counted, PhaseTime};
-use super::way_back::Side;
-use crate::engine::{Image, Spec};
+use super::record::{Baseline, Record};
+use crate::error::Error;
 use crate::millis::millis;
 use crate::registry::Logins;
 use crate::serving::lock::RolloutLock;
-use crate::state::DrainEnd;
+use crate::state::counted::Counted;
 use crate::state::holder::Holder;
-use crate::state::journal::StoredRollout;
 
-/// One rollout that is under way.
-pub(super) struct Shell {
+/// One rollout under way.
+pub(super) struct Execution {
     tools: Tools,
     record: Record,
     progress: Progress,
     lock: Option<RolloutLock>,
     /// The caller's, until the image is here.
     logins: Logins,
-    tell: mpsc::UnboundedSender<Note>,
     notes: mpsc::UnboundedReceiver<Note>,
-    ended: watch::Sender<bool>,
+    send: mpsc::UnboundedSender<Note>,
     standing: watch::Sender<Standing>,
-    started: Instant,
-    /// Where the machine's clock was when this shell began.
-    base: Millis,
-    /// Everything that is being done. It ends with the shell.
+    /// When this began, and where the machine's clock was then.
+    started: (Instant, Millis),
+    /// What was asked for and is to be answered. It ends with the way forward, and with this.
     tasks: JoinSet<()>,
-    /// Those who watch the new color.
+    /// Those who watch the new containers.
     watchers: JoinSet<()>,
-    /// What the first color's phases took, where both serve.
-    phases: Vec<PhaseTime>,
-    before: BTreeMap<ServiceName, Counted>,
-    at_flip: BTreeMap<ServiceName, Counted>,
-    drained: BTreeMap<ServiceName, DrainEnd>,
-    words: BTreeMap<ServiceName, Vec<String>>,
+    /// The last lines of containers that failed.
+    logs: BTreeMap<ServiceName, Vec<String>>,
+    /// What the last probes of the new containers saw.
     probes: BTreeMap<ServiceName, String>,
 }
 
-/// What comes back from what was asked for.
-pub(super) enum Note {
-    /// A replica is there.
-    Created { service: ServiceName, replica: usize, id: String, spec: Box<Spec> },
-    /// The old color has drained.
-    Drained(ServiceName, DrainEnd),
-    /// Something for the machine.
-    Event(Event),
-    /// The image is here.
-    Pulled(ServiceName, Image),
-    /// What a failed container printed last.
-    Words(ServiceName, Vec<String>),
-}
-
-/// A way to talk to a rollout that is under way.
-#[derive(Clone, Debug)]
-pub(super) struct Handle {
-    tell: mpsc::UnboundedSender<Note>,
-    ended: watch::Receiver<bool>,
-    standing: watch::Receiver<Standing>,
-}
-
-/// Where a rollout stands, for those who would end it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Standing {
-    /// The phase.
-    pub phase: Phase,
-    /// Whether the old colors have been asked to serve again.
-    pub reverted: bool,
-    /// Its services.
-    pub sides: Vec<Side>,
-}
-
-impl Handle {
-    /// Tells the machine something.
-    pub(super) fn tell(&self, event: Event) {
-        // One that has ended needs no telling.
-        self.tell.send(Note::Event(event)).ok();
-    }
-
-    /// Where it stands now.
-    pub(super) fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
-    }
-
-    /// Waits until it stands somewhere; `None` when it has ended elsewhere.
-    pub(super) async fn until(&mut self, there: impl FnMut(&Standing) -> bool) -> Option<Standing> {
-        let mut there = there;
-        let standing = self.standing.wait_for(|standing| there(standing)).await;
-        standing.ok().map(|standing| standing.clone())
-    }
-
-    /// Waits for the end.
-    pub(super) async fn ended(&mut self) {
-        self.ended.wait_for(|ended| *ended).await.ok();
-    }
-
-    /// Whether it is over.
-    pub(super) fn is_over(&self) -> bool {
-        *self.ended.borrow() || self.tell.is_closed()
-    }
-}
-
-impl Shell {
+impl Execution {
+    /// Prepares to carry a rollout out, from wherever it stands.
     pub(super) fn new(
         tools: Tools,
         record: Record,
@@ -128,50 +61,37 @@ impl Shell {
         lock: Option<RolloutLock>,
         logins: Logins,
     ) -> (Self, Handle) {
-        let (tell, notes) = mpsc::unbounded_channel();
-        let (ended, ending) = watch::channel(false);
-        let (standing, stands) = watch::channel(record.standing(false));
-        let handle = Handle { tell: tell.clone(), ended: ending, standing: stands };
-        let shell = Self {
-            base: record.clock,
+        let (send, notes) = mpsc::unbounded_channel();
+        let (standing, stands) = watch::channel(Standing::of(&record, false));
+        let handle = Handle::new(send.clone(), stands);
+        // What has passed since it was written counts, however long nobody was there.
+        let away = unix_ms().saturating_sub(record.written_ms);
+        let execution = Self {
+            started: (Instant::now(), record.clock.after(away)),
             tools,
             record,
             progress,
             lock,
             logins,
-            tell,
             notes,
-            ended,
+            send,
             standing,
-            started: Instant::now(),
             tasks: JoinSet::new(),
             watchers: JoinSet::new(),
-            phases: Vec::new(),
-            before: BTreeMap::new(),
-            at_flip: BTreeMap::new(),
-            drained: BTreeMap::new(),
-            words: BTreeMap::new(),
+            logs: BTreeMap::new(),
             probes: BTreeMap::new(),
         };
-        (shell, handle)
+        (execution, handle)
     }
 
     /// Runs to the end, whether the client is there or not.
     pub(super) async fn run(mut self, first: Event) {
-        self.before = self.count().await;
-        self.at_flip = self.before.clone();
-        self.step(first).await;
-        loop {
-            self.until_ended().await;
-            let Some(next) = self.record.follow_up(self.now()) else { break };
-            self.phases.extend(self.phases_of(&self.record));
-            self.record = next;
-            self.step(Event::Begin).await;
+        if self.record.figures.is_empty() {
+            let counted = self.count().await;
+            let baseline = |before: Counted| Baseline { at_flip: before.clone(), before };
+            self.record.figures = counted.into_iter().map(|(s, c)| (s, baseline(c))).collect();
         }
-        self.ended.send_replace(true);
-    }
-
-    async fn until_ended(&mut self) {
+        self.step(first).await;
         while self.record.machine.phase() != Phase::Ended {
             let due = self.record.machine.deadline().map(|at| self.instant(at));
             let tick = async {
@@ -182,7 +102,7 @@ impl Shell {
             };
             tokio::select! {
                 note = self.notes.recv() => match note {
-                    Some(note) => self.note(note).await,
+                    Some(note) => self.take(note).await,
                     None => break,
                 },
                 () = tick => self.tick().await,
@@ -190,6 +110,7 @@ impl Shell {
                 Some(ended) = self.watchers.join_next() => pass_on(ended),
             }
         }
+        self.show();
     }
 
     async fn tick(&mut self) {
@@ -198,138 +119,200 @@ impl Shell {
             if self.old_serves() {
                 return self.step(Event::Handover).await;
             }
-            let services = self.services();
-            let holder = Holder::new(self.record.kind.as_str(), Some(&self.record.by));
-            self.lock = self.tools.controller.lock(&services, &holder).ok();
-            if self.lock.is_none() {
-                // Whoever has it will tell us to make room, or lets it go.
-                tokio::time::sleep(LOCK_AGAIN).await;
-                return;
+            let services = self.record.services();
+            if services.iter().any(|s| self.tools.controller.check_unlocked(s).is_err()) {
+                // Whoever has the lock says what becomes of the warm color, or lets it go.
+                return tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
         self.step(Event::Tick).await;
     }
 
-    async fn note(&mut self, note: Note) {
+    async fn take(&mut self, note: Note) {
         match note {
-            Note::Created { service, replica, id, spec } => {
-                if let Some(replica) =
-                    self.part_mut(&service).and_then(|part| part.replicas.get_mut(replica))
-                {
+            Note::Created { set, replica, id, spec } => {
+                let part = self.record.part_mut(&set);
+                if let Some(replica) = part.and_then(|part| part.replicas.get_mut(replica)) {
                     replica.id = Some(id);
                     replica.spec = Some(*spec);
                 }
             }
+            Note::Drained { set, end } => {
+                self.record.drained.insert(set.service, end);
+            }
+            Note::Event(event) => self.hear(event).await,
+            Note::Log(service, lines) => {
+                self.logs.insert(service, lines);
+            }
             Note::Pulled(service, image) => {
-                if let Some(part) = self.part_mut(&service) {
+                for part in self.record.parts.iter_mut().filter(|part| part.service == service) {
                     // What the history knows it by may be of a registry that is gone.
                     if part.registry_digest().is_none() {
                         part.digest = Some(image.pin(&part.image));
                     }
-                    part.image_id = Some(image.id);
+                    part.image_id = Some(image.id.clone());
                 }
             }
-            Note::Drained(service, drained) => {
-                self.drained.insert(service, drained);
+        }
+    }
+
+    /// What comes from outside may have to wait: to undo a rollout takes the lock.
+    async fn hear(&mut self, event: Event) {
+        let undoes = matches!(event, Event::Abort { .. } | Event::Died { .. } | Event::Handover);
+        match event {
+            Event::Supersede if self.old_serves() => self.step(Event::Handover).await,
+            event if undoes && self.record.machine.phase() == Phase::Drain => {
+                match self.relock() {
+                    true => self.step(event).await,
+                    // Another rollout has it: what serves is its business by now.
+                    false if event == Event::Handover => self.say_later(event),
+                    false => {
+                        info!(rollout = self.record.id, ?event, "another rollout has the lock")
+                    }
+                }
             }
-            Note::Words(service, words) => {
-                self.words.insert(service, words);
-            }
-            Note::Event(Event::Supersede) if self.old_serves() => {
-                self.step(Event::Handover).await;
-            }
-            Note::Event(event) => self.step(event).await,
+            event => self.step(event).await,
         }
     }
 
     /// One step: the machine, the journal, then the actions.
     async fn step(&mut self, event: Event) {
-        let before = self.record.machine.phase();
-        if before.is_before_flip() || matches!(event, Event::Died { .. } | Event::Breach { .. }) {
+        let before = self.record.machine.step();
+        if before.phase.is_before_flip()
+            || matches!(event, Event::Died { .. } | Event::Breach { .. })
+        {
             self.note_probes();
         }
         let now = self.now();
-        let mut actions = self.record.machine.step(now, event);
-        self.record.clock = now;
-        // What a flip is about to change goes to the disk with the step that asks for it, and is
-        // counted meanwhile: an instant rollback waits for one write.
-        let intent = actions.iter().find_map(|action| self.shares_of(action));
-        let written = match &intent {
-            Some(shares) => {
-                self.tools.controller.intend(shares);
-                let (written, counted) = tokio::join!(self.journal(), self.count());
-                if before.is_before_flip() {
-                    self.at_flip = counted;
-                }
-                if written.is_err() {
-                    self.tools.controller.forget_intent(shares);
-                }
-                written
-            }
-            None => self.journal().await,
-        };
+        let mut actions = self.record.machine.on(now, &event);
+        let written = self.write(&actions).await;
         if let Err(error) = written
             && self.record.machine.phase().is_before_flip()
         {
             let reason = error.to_string();
-            actions = self.record.machine.step(now, Event::Abort { reason });
+            actions = self.record.machine.on(now, &Event::Abort { reason });
             if let Err(error) = self.journal().await {
                 warn!(%error, "a rollout is undone without a journal");
             }
         }
-        let after = self.record.machine.phase();
-        if after != before {
-            self.entered(after);
+        if self.record.machine.step() != before {
+            self.entered(before.phase);
         }
         for action in actions {
             self.carry_out(action).await;
         }
     }
 
-    fn entered(&mut self, phase: Phase) {
-        let reverted = self.standing.borrow().reverted || phase == Phase::Revert;
-        self.standing.send_replace(self.record.standing(reverted));
+    /// Writes the step. What a table is about to change goes to the disk with the step that asks
+    /// for it, and is counted meanwhile: an instant rollback waits for one write.
+    async fn write(&mut self, actions: &[Action]) -> Result<(), Error> {
+        // The report goes into the history with the same write.
+        if actions.iter().any(|action| matches!(action, Action::Report(_))) {
+            self.put();
+            return Ok(());
+        }
+        let Some(shares) = actions.iter().find_map(|action| self.shares_of(action)) else {
+            return self.journal().await;
+        };
+        self.tools.controller.intend(&shares);
+        self.put();
+        let (written, counted) = tokio::join!(self.tools.controller.save(), self.count());
+        if actions.iter().any(|action| matches!(action, Action::Flip { .. })) {
+            for (service, counted) in counted {
+                self.record.figures.entry(service).or_default().at_flip = counted;
+            }
+        }
+        if written.is_err() {
+            self.tools.controller.forget_intent(&shares);
+        }
+        written
+    }
+
+    /// Puts the rollout into the journal, for all its services at once.
+    async fn journal(&mut self) -> Result<(), Error> {
+        self.put();
+        self.tools.controller.save().await
+    }
+
+    /// The same, for the next write.
+    fn put(&mut self) {
+        self.record.clock = self.now();
+        self.record.written_ms = unix_ms();
+        let record = self.record.clone();
+        self.tools.controller.remember_all(|journal| {
+            if record.machine.phase() == Phase::Ended {
+                journal.end_rollout(&record.id);
+            } else {
+                journal.put_rollout(record);
+            }
+        });
+    }
+
+    /// A step has begun.
+    fn entered(&mut self, before: Phase) {
+        let (phase, batch) = (self.record.machine.phase(), self.record.machine.step().batch);
         info!(rollout = self.record.id, %phase, "rollout");
-        if phase > Phase::Pull && self.record.pair.then.is_empty() {
+        self.hold_lock();
+        if phase > Phase::Pull {
             self.logins = Logins::default();
         }
-        for part in &self.record.parts {
+        for part in self.record.parts.iter().filter(|part| part.batch == batch) {
             self.tools.controller.rollout_phase(&part.service, phase.as_str());
             if phase != Phase::Ended {
-                let (service, phase) = (part.service.clone(), phase.into());
+                let service = part.service.clone();
                 self.progress.say(RolloutEvent::Phase { service, phase });
             }
         }
+        if phase.is_undo() && !before.is_undo() {
+            self.tasks.abort_all();
+        }
         match phase {
-            Phase::Monitor | Phase::Drain | Phase::KeepWarm if self.watchers.is_empty() => {
-                self.watch_for_death();
-            }
-            Phase::Stop | Phase::Revert | Phase::Abandon | Phase::Ended => {
+            Phase::Monitor => self.watch_for_death(batch, false),
+            Phase::Drain => {
                 self.watchers.abort_all();
+                for batch in 0..self.record.machine.flipped() {
+                    self.watch_for_death(batch, true);
+                }
             }
+            Phase::KeepWarm
+            | Phase::Stop
+            | Phase::Revert
+            | Phase::Abandon
+            | Phase::PutBack
+            | Phase::Ended => self.watchers.abort_all(),
             _ => {}
+        }
+        // The end is shown once the report is out.
+        if phase != Phase::Ended {
+            self.show();
         }
     }
 
-    async fn journal(&self) -> Result<(), crate::error::Error> {
-        let mut record = self.record.clone();
-        record.phase = record.machine.phase();
-        let written = match record.phase {
-            Phase::Ended => match record.follow_up(self.now()) {
-                Some(next) => serde_json::to_value(&next).ok(),
-                None => None,
-            },
-            _ => serde_json::to_value(&record).ok(),
-        };
-        let (id, services) = (self.record.id.clone(), self.services());
-        let written = written.map(|record| StoredRollout { services, record });
-        let controller = &self.tools.controller;
-        controller.remember_all(|journal| match written {
-            // A rollback takes the place of the rollout whose warm color it uses.
-            Some(rollout) => journal.replace_rollouts(id, rollout),
-            None => journal.end_rollout(&id),
+    /// Shows where it stands to those who have a handle.
+    fn show(&self) {
+        let phase = self.record.machine.phase();
+        self.standing.send_modify(|standing| {
+            let reverted = standing.reverted || phase == Phase::Revert;
+            *standing = Standing::of(&self.record, reverted);
         });
-        controller.save().await
+    }
+
+    /// Keeps the lock for as long as the rollout may change what serves.
+    fn hold_lock(&mut self) {
+        if !self.record.machine.holds_lock() {
+            self.lock = None;
+        } else if !self.relock() {
+            warn!(rollout = self.record.id, "it is undone beside another rollout");
+        }
+    }
+
+    /// Takes the lock, unless it is held already. False where another rollout has it.
+    fn relock(&mut self) -> bool {
+        if self.lock.is_none() {
+            let holder = Holder::new(self.record.kind.as_str(), Some(&self.record.by));
+            self.lock = self.tools.controller.lock(&self.record.services(), &holder).ok();
+        }
+        self.lock.is_some()
     }
 
     fn note_probes(&mut self) {
@@ -342,24 +325,17 @@ impl Shell {
 
     async fn count(&self) -> BTreeMap<ServiceName, Counted> {
         let snapshot = self.tools.controller.snapshot().await;
-        let count = |service: ServiceName| {
-            let counted = Counted::of(&snapshot, &service);
-            (service, counted)
-        };
-        self.services().into_iter().map(count).collect()
+        let services = self.record.services().into_iter();
+        services.map(|service| (service.clone(), Counted::of(&snapshot, &service))).collect()
     }
 
+    /// Whether somebody else has made a former color serve again.
     fn old_serves(&self) -> bool {
-        let mut parts = self.record.parts.iter();
-        parts.any(|part| part.both.is_none() && self.serves(&part.service, part.from))
-    }
-
-    fn serves(&self, service: &ServiceName, color: Color) -> bool {
-        self.tools.controller.state(|state| state.weights(service)).serves(color)
-    }
-
-    fn services(&self) -> Vec<ServiceName> {
-        self.record.services()
+        let mut parts = self.record.parts.iter().filter(|part| part.both.is_none());
+        parts.any(|part| {
+            let weights = self.tools.controller.state(|state| state.weights(&part.service));
+            weights.serves(part.from)
+        })
     }
 
     fn limits(&self, service: &ServiceName) -> Limits {
@@ -368,43 +344,27 @@ impl Shell {
         member.map_or_else(Limits::default, |member| member.limits)
     }
 
-    fn part(&self, service: &ServiceName) -> Option<&Part> {
-        self.record.parts.iter().find(|part| part.service == *service)
-    }
-
-    fn part_mut(&mut self, service: &ServiceName) -> Option<&mut Part> {
-        self.record.parts.iter_mut().find(|part| part.service == *service)
-    }
-
-    /// The machine's clock goes on from where the journal left it, whatever the wall clock does.
     fn now(&self) -> Millis {
-        self.base.after(millis(self.started.elapsed()))
+        let (started, base) = self.started;
+        base.after(millis(started.elapsed()))
     }
 
     fn instant(&self, at: Millis) -> Instant {
-        self.started + Duration::from_millis(at.since(self.base))
+        let (started, base) = self.started;
+        started + Duration::from_millis(at.since(base))
     }
 }
 
-impl Record {
-    fn standing(&self, reverted: bool) -> Standing {
-        let side = |part: &Part| Side {
-            service: part.service.clone(),
-            revision: part.revision,
-            from: part.from,
-            to: part.to,
-            both: part.both.is_some(),
-        };
-        let sides = self.parts.iter().map(side).collect();
-        Standing { phase: self.machine.phase(), reverted, sides }
-    }
+/// Milliseconds since 1970, for what must be known after a restart.
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(millis).unwrap_or_default()
 }
 
-/// What a task was to tell will never come: its panic is that of the whole rollout.
+/// A task that panicked will never answer: its panic is that of the whole rollout.
 fn pass_on(ended: Result<(), JoinError>) {
     if let Some(Ok(payload)) = ended.err().map(JoinError::try_into_panic) {
         std::panic::resume_unwind(payload);
     }
 }
 
-const LOCK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use cutover_proxy::table::ServiceName;
+use cutover_proxy::table::{Color, ServiceName};
+use cutover_rollout::{Limits, Phase, Rest};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Tools;
-use super::actions::Rest;
-use super::machine::Limits;
 use super::record::{Found, Part, Replica};
+use crate::config::DrainConfig;
 use crate::config::labels::INTERNAL_PREFIX;
 use crate::discovery::classify;
 use crate::engine::drained::Drained;
 use crate::engine::{EngineError, Spec, WorkloadId};
 use crate::error::Error;
+use crate::serving::edge::Applied;
+use crate::state::drains::DrainEnd;
 use crate::state::service::ServiceState;
 use crate::state::weights::Weights;
 
@@ -53,35 +55,43 @@ impl From<Error> for StepError {
 
 impl Tools {
     /// Where both serve: lets the color finish, with the other serving alone meanwhile.
-    pub(super) async fn take_out(&self, part: &Part, limits: Limits) -> Result<(), StepError> {
-        if part.both.is_none() {
-            return Ok(());
-        }
+    pub(super) async fn take_out(
+        &self,
+        part: &Part,
+        limits: Limits,
+    ) -> Result<DrainEnd, StepError> {
         self.can_serve(&[(part.service.clone(), part.from)])?;
         let alone = [(part.service.clone(), Weights::of(part.from.into()))];
-        let applied = self.controller.set_weights(&alone, Some(limits.drain())).await;
-        let generation = applied?.generation;
-        match self.controller.drained(&part.service, part.to, generation).await {
-            Some(_) => Ok(()),
-            None => {
-                Err(StepError::lasting(format!("{} was made to serve by somebody else", part.to)))
-            }
-        }
+        let applied = self.controller.set_weights(&alone, Some(limits.into())).await?;
+        let drained = self.controller.drained(&part.service, part.to, applied.generation).await;
+        let by_somebody =
+            || StepError::lasting(format!("{} was made to serve by somebody else", part.to));
+        drained.ok_or_else(by_somebody)
     }
 
-    /// Where both serve: gives the colors the shares that they had, once what was there before the
-    /// rollout is up again, or does not come up.
-    async fn put_back(&self, part: &Part) -> Result<(), StepError> {
-        let Some(weights) = part.both else {
-            return Ok(());
+    /// Makes shares live for a step of the machine. A color that is to serve alone must have
+    /// somebody to serve; one that is put back may take a while to be up again.
+    pub(super) async fn apply(
+        &self,
+        phase: Phase,
+        parts: &[Part],
+        shares: &[(ServiceName, Weights)],
+        drain: Option<DrainConfig>,
+    ) -> Result<Applied, StepError> {
+        let colors = |color: fn(&Part) -> Color| -> Vec<_> {
+            parts.iter().map(|part| (part.service.clone(), color(part))).collect()
         };
-        let end = Instant::now() + BACK;
-        while self.can_serve(&[(part.service.clone(), part.to)]).is_err() && Instant::now() < end {
-            sleep(POLL).await;
+        match phase {
+            Phase::Flip => self.can_serve(&colors(|part| part.to))?,
+            Phase::Revert => self.can_serve(&colors(|part| part.from))?,
+            _ => {
+                let (back, end) = (colors(|part| part.to), Instant::now() + BACK);
+                while self.can_serve(&back).is_err() && Instant::now() < end {
+                    sleep(POLL).await;
+                }
+            }
         }
-        let shares = [(part.service.clone(), weights)];
-        self.controller.set_weights(&shares, None).await?;
-        Ok(())
+        Ok(self.controller.set_weights(shares, drain).await?)
     }
 
     /// Creates one replica, or finds that it is there.
@@ -158,7 +168,6 @@ impl Tools {
         }
         self.enroll(part, false).await?;
         self.discovery.look().await?;
-        self.put_back(part).await?;
         Ok(words)
     }
 

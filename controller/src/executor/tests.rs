@@ -2,19 +2,18 @@
 
 use axum::response::{IntoResponse, Response};
 use cutover_proxy::table::Color;
+use cutover_rollout::Limits;
 use http::StatusCode;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::actions::Millis;
-use super::machine::{Limits, Member, Origin, Rollout};
-use super::record::Part;
 use super::*;
 use crate::discovery::Discovery;
-use crate::engine::{Containers, PullPolicy};
+use crate::engine::Containers;
 use crate::http::server;
 use crate::panics;
 use crate::serving::controller::tests::{House, web};
+use crate::state::rollout::tests::record;
 use crate::state::weights::Target;
 
 /// An engine without a container.
@@ -61,29 +60,8 @@ impl Stage {
         for _ in 0..panics {
             panics::inject(&controller.point("a rollout"));
         }
-        let part = Part {
-            service: web(),
-            revision: 1,
-            from: Color::Blue,
-            to: Color::Green,
-            image: "app".into(),
-            digest: None,
-            image_id: None,
-            pull: PullPolicy::Never,
-            replicas: Vec::new(),
-            old: Vec::new(),
-            displaced: Vec::new(),
-            labelled: false,
-            retain: 0,
-            keep_failed: true,
-            min_ready_ms: 0,
-            both: None,
-            found: None,
-        };
         let limits = Limits { deploy_ms: 5000, monitor_ms, ..Limits::default() };
-        let members = vec![Member { service: web(), passes: 1, limits }];
-        let machine = Rollout::new(members, Origin::Running, Millis(1));
-        let record = prepare::record(Kind::Deploy, None, machine, vec![part]);
+        let record = record("web-r1", &[&web()], limits);
         let lock = controller.lock(&[web()], &Holder::new("deploy", None)).unwrap();
         let (client, lines) = mpsc::unbounded_channel();
         self.rollouts.run(record, lock, Logins::default(), Event::Begin, client);
@@ -105,7 +83,7 @@ impl Stage {
                 last = Some(line);
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("no end");
+        timeout(Duration::from_secs(20), reading).await.expect("no end");
         last
     }
 

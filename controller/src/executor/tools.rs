@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use cutover_api::{Ending, RolloutEvent};
 use cutover_proxy::table::{Color, ServiceName};
+use cutover_rollout::Phase;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::history::{self, Release};
-use super::phase::Phase;
 use super::progress::Progress;
 use super::record::Part;
 use super::report::Report;
@@ -123,33 +123,39 @@ impl Tools {
             let ours = draining.iter().filter(|d| d.color == color);
             let (requests, streams) =
                 ours.fold((0, 0), |(r, s), d| (r + d.requests, s + d.streams));
-            let (service, phase) = (service.clone(), phase.into());
+            let service = service.clone();
             progress.say(RolloutEvent::Drain { service, phase, color, requests, streams });
         }
     }
 
-    /// Writes a rollout's end into the history, the journal and the metrics.
-    pub(super) async fn conclude(&self, part: &Part, report: &Report, release: &Release) {
-        self.controller.rollout_finished(&part.service, report.result);
-        let kept = self.controller.remember(&part.service, |state| {
-            state.members.give_out(part.revision);
-            match report.result {
-                Ending::Done => {
-                    state.members.set_revision(part.to, Some(part.revision));
-                    if part.both.is_some() {
-                        state.members.set_revision(part.from, Some(part.revision));
+    /// Writes a rollout's end into the history, the journal and the metrics: of all its services at
+    /// once.
+    pub(super) async fn conclude(&self, ends: &[(Part, Report, Release)]) {
+        self.controller.remember_all(|journal| {
+            for (part, report, release) in ends {
+                let state = journal.service_mut(&part.service);
+                state.members.give_out(part.revision);
+                match report.result {
+                    Ending::Done => {
+                        state.members.set_revision(part.to, Some(part.revision));
+                        if part.both.is_some() {
+                            state.members.set_revision(part.from, Some(part.revision));
+                        }
+                    }
+                    // Both are what they were.
+                    Ending::Refused | Ending::RolledBack if part.both.is_some() => {}
+                    Ending::Refused | Ending::RolledBack | Ending::Failed => {
+                        state.members.set_revision(part.to, None);
                     }
                 }
-                // Both are what they were.
-                Ending::Refused | Ending::RolledBack if part.both.is_some() => {}
-                _ => {
-                    state.members.set_revision(part.to, None);
-                }
+                state.record(history::entry(report, release));
             }
-            state.record(history::entry(report, release));
         });
-        if let Err(error) = kept.await {
+        if let Err(error) = self.controller.save().await {
             warn!(%error, "the history does not know the last rollout");
+        }
+        for (part, report, _) in ends {
+            self.controller.rollout_finished(&part.service, report.result);
         }
     }
 }

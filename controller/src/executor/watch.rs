@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use cutover_rollout::analysis::Thresholds;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Tools;
-use super::record::Part;
-use super::report::Counted;
-use crate::executor::judge;
+use super::record::{Baseline, Part};
 use crate::state::Endpoint;
+use crate::state::counted::Counted;
 
 /// What is seen.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,21 +25,27 @@ impl Tools {
     pub(super) async fn judge(
         &self,
         part: &Part,
-        before: &Counted,
-        at_flip: &Counted,
-        limit: Duration,
+        figures: &Baseline,
+        end: Option<Instant>,
     ) -> Option<Seen> {
-        let end = Instant::now() + limit;
+        let Baseline { before, at_flip } = figures;
+        let thresholds = self.thresholds(part);
         let restarts = self.restarts(part).await;
         let old = at_flip.color(part.from).since(before.color(part.from));
         // A deploy may be too quick for the old color to be known by: then all it ever did counts.
         let old = if old.requests < ENOUGH { at_flip.color(part.from).clone() } else { old };
+        let over = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
         let figures = async {
             loop {
                 sleep(JUDGE_AGAIN).await;
                 let now = Counted::of(&self.controller.snapshot().await, &part.service);
                 let new = now.color(part.to).since(at_flip.color(part.to));
-                if let Some(reason) = judge::breach(&old, &new) {
+                if let Some(reason) = thresholds.breach(&old, &new) {
                     return Seen::Breach(reason);
                 }
             }
@@ -47,19 +53,30 @@ impl Tools {
         tokio::select! {
             seen = figures => Some(seen),
             end = self.end_of(part, &restarts) => Some(Seen::Breach(end)),
-            () = tokio::time::sleep_until(end) => None,
+            () = over => None,
         }
     }
 
-    /// Ends when none of the new containers has been able to serve for a while.
-    pub(super) async fn death(&self, part: &Part) -> Seen {
+    /// What the service's config says of the judgement.
+    fn thresholds(&self, part: &Part) -> Thresholds {
+        self.controller.state(|state| {
+            let config = state.service(&part.service).map(|service| &service.rollout);
+            config.map_or_else(Thresholds::default, |rollout| Thresholds {
+                min_requests: rollout.min_requests,
+                max_error_rate: rollout.max_error_rate,
+            })
+        })
+    }
+
+    /// Ends when none of the new containers has been able to serve for so long.
+    pub(super) async fn death(&self, part: &Part, patience: Duration) -> Seen {
         let mut since: Option<Instant> = None;
         loop {
             match self.serving(part) {
                 true => since = None,
                 false => {
                     let gone = *since.get_or_insert_with(Instant::now);
-                    if gone.elapsed() >= PATIENCE {
+                    if gone.elapsed() >= patience {
                         let probe = self.last_probe(part);
                         let how = match probe {
                             Some(answer) => format!("the last probe: {answer}"),
@@ -88,7 +105,7 @@ impl Tools {
     async fn end_now(&self, part: &Part) -> String {
         let never_restarted = BTreeMap::new();
         let ended = self.end_of(part, &never_restarted);
-        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        let ended = timeout(SAID_WITHIN, ended).await;
         ended.unwrap_or_else(|_| "they are not in the table".into())
     }
 }
@@ -96,5 +113,5 @@ impl Tools {
 const ENOUGH: u64 = 100;
 const JUDGE_AGAIN: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// A probe that fails, or a container that is replaced, is no death.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// For the engine to say how a container ended.
+const SAID_WITHIN: Duration = Duration::from_millis(500);

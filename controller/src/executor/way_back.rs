@@ -4,16 +4,15 @@
 use std::time::Duration;
 
 use cutover_api::{Aborted, Ending, Line, Report};
-use cutover_proxy::table::{Color, ServiceName};
+use cutover_proxy::table::ServiceName;
+use cutover_rollout::{Event, Phase};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::actions::Event;
-use super::phase::Phase;
 use super::prepare::now;
 use super::record::Kind;
 use super::request::Rollback;
-use super::run::{Handle, Standing};
+use super::run::{Handle, Side, Standing};
 use super::{Lines, Rollouts};
 use crate::error::Error;
 use crate::millis::millis;
@@ -106,7 +105,7 @@ impl Rollouts {
         Ok(Aborted {
             service: service.clone(),
             revision: side.revision,
-            phase: before.phase.into(),
+            phase: before.phase,
             result: if standing.reverted { Ending::RolledBack } else { Ending::Refused },
             serves: side.from,
             generation: self.tools.controller.generation(),
@@ -180,29 +179,10 @@ impl Rollouts {
     }
 }
 
-/// The colors of one service in a rollout.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Side {
-    /// The service.
-    pub service: ServiceName,
-    /// The release that is being brought in.
-    pub revision: u64,
-    /// The color that served before.
-    pub from: Color,
-    /// The color that is to serve.
-    pub to: Color,
-    /// Both serve, before and after.
-    pub both: bool,
-}
-
 impl Standing {
     /// Whether a service is one of its.
     pub(super) fn has(&self, service: &ServiceName) -> bool {
         self.side(service).is_some()
-    }
-
-    fn side(&self, service: &ServiceName) -> Option<&Side> {
-        self.sides.iter().find(|side| side.service == *service)
     }
 
     /// Whether the rollout has been reported as done: what remains is tidying.

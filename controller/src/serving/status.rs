@@ -2,13 +2,13 @@
 
 use cutover_api::{ByColor, Kind, LastRollout, RolloutStatus};
 use cutover_proxy::table::{Color, ColorStats, ServiceName, Snapshot};
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::Controller;
 use crate::error::Error;
 use crate::serving::edge::Link;
 use crate::serving::table::claims;
+use crate::state::rollout::{Part, Record};
 use crate::state::status::{ColorStatus, EndpointStatus, ProxyStatus, ServiceStatus, Status};
 use crate::state::{Endpoint, State};
 
@@ -76,23 +76,25 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
         shadowed,
         colors: ByColor::each(|c| color(state, name, c)),
         draining: state.draining(name, Instant::now()),
-        rollout: state.journal.rollouts_of(name).last().and_then(|(_, r)| rollout(name, &r.record)),
+        rollout: state.journal.rollouts_of(name).last().map(rollout),
         last_rollout: last.map(LastRollout::from),
         note: state.notes.get(name).cloned(),
     }
 }
 
 /// What of a rollout is for all eyes: its containers' environment is not.
-fn rollout(name: &ServiceName, record: &Value) -> Option<RolloutStatus> {
-    let parts = record.get("parts").and_then(Value::as_array).into_iter().flatten();
-    let mut parts = parts.filter(|part| part.get("service").is_some_and(|s| s == name.as_str()));
-    let part = parts.next()?;
-    let fields = ["id", "kind", "phase", "at", "by"].map(|n| (n, record.get(n)));
-    let of_part = ["revision", "from", "to", "image"].map(|n| (n, part.get(n)));
-    let shown = fields.into_iter().chain(of_part);
-    let shown: Option<Map<_, _>> =
-        shown.map(|(name, value)| Some((name.to_owned(), value?.clone()))).collect();
-    serde_json::from_value(Value::Object(shown?)).ok()
+fn rollout((record, part): (&Record, &Part)) -> RolloutStatus {
+    RolloutStatus {
+        id: record.id.clone(),
+        kind: record.kind,
+        phase: record.machine.phase(),
+        at: record.at.clone(),
+        by: record.by.clone(),
+        revision: part.revision,
+        from: part.from,
+        to: part.to,
+        image: part.image.clone(),
+    }
 }
 
 fn color(state: &State, name: &ServiceName, color: Color) -> ColorStatus {

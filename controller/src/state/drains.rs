@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cutover_proxy::table::{
     Color, EndpointId, Generation, Hangup, PoolStats, ServiceName, Snapshot,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::config::DrainConfig;
@@ -29,7 +29,7 @@ pub struct DrainKey {
 }
 
 /// How the drain of a color ended.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct DrainEnd {
     /// Requests that the deadline closed.
     pub forced_requests: u64,

@@ -14,6 +14,7 @@ use cutover_proxy::table::{Color, Generation, ServiceName};
 use serde::{Deserialize, Serialize};
 
 pub use self::hosts::{HostOwner, Hosts};
+use crate::state::rollout::{Part, Record};
 use crate::state::service::ServiceState;
 use crate::state::weights::Weights;
 
@@ -33,22 +34,13 @@ pub struct Journal {
     /// Which project has which host, with all its paths.
     pub hosts: Hosts,
     /// The rollouts under way, once each however many services they have.
-    rollouts: BTreeMap<RolloutId, StoredRollout>,
+    rollouts: BTreeMap<RolloutId, Record>,
     /// Colors that no longer serve and whose work was not finished.
     drains: Vec<StoredDrain>,
 }
 
 /// Which rollout; never used twice.
 pub type RolloutId = String;
-
-/// A rollout under way.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct StoredRollout {
-    /// The services that it changes.
-    pub services: Vec<ServiceName>,
-    /// Where it stands, in the executor's own words.
-    pub record: serde_json::Value,
-}
 
 /// A drain under way: enough to go on with the time that is left after a crash.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -116,30 +108,21 @@ impl Journal {
     }
 
     /// The rollouts under way.
-    pub fn rollouts(&self) -> impl Iterator<Item = (&RolloutId, &StoredRollout)> {
-        self.rollouts.iter()
+    pub(crate) fn rollouts(&self) -> impl Iterator<Item = &Record> {
+        self.rollouts.values()
     }
 
-    /// The rollouts of a service that are under way.
-    pub fn rollouts_of(
+    /// The rollouts of a service that are under way, and how each changes it.
+    pub(crate) fn rollouts_of(
         &self,
         service: &ServiceName,
-    ) -> impl Iterator<Item = (&RolloutId, &StoredRollout)> {
-        self.rollouts.iter().filter(move |(_, rollout)| rollout.services.contains(service))
+    ) -> impl Iterator<Item = (&Record, &Part)> {
+        self.rollouts().filter_map(move |record| Some((record, record.reached(service)?)))
     }
 
     /// Notes where a rollout stands.
-    pub fn put_rollout(&mut self, id: RolloutId, rollout: StoredRollout) {
-        self.rollouts.insert(id, rollout);
-    }
-
-    /// Notes where a rollout stands that has taken the place of all others of its services.
-    pub fn replace_rollouts(&mut self, id: RolloutId, rollout: StoredRollout) {
-        let replaced = |other: &StoredRollout| {
-            other.services.iter().all(|service| rollout.services.contains(service))
-        };
-        self.rollouts.retain(|_, other| !replaced(other));
-        self.put_rollout(id, rollout);
+    pub(crate) fn put_rollout(&mut self, record: Record) {
+        self.rollouts.insert(record.id.clone(), record);
     }
 
     /// Forgets a rollout that has ended.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::Rollout;
 use crate::action::Action;
-use crate::phase::Phase;
 use crate::set::{Rest, Set, Side};
 use crate::strategy::{self, Step, Strategy};
+use cutover_api::Phase;
 
 impl Rollout {
     /// The actions of the present step, for these sets.
@@ -25,11 +25,9 @@ impl Rollout {
             Phase::Monitor => {
                 out.extend(self.sets(Side::New, batch).map(Action::Watch));
                 let draining = self.sets(Side::Old, batch).filter(|s| self.rest_of(s).is_none());
-                out.extend(draining.filter_map(|set| self.await_drained(set)));
+                out.extend(draining.map(Action::AwaitDrained));
             }
-            Phase::Drain | Phase::RevertDrain => {
-                out.extend(sets().filter_map(|set| self.await_drained(set)));
-            }
+            Phase::Drain | Phase::RevertDrain => out.extend(sets().map(Action::AwaitDrained)),
             Phase::Stop => out.extend(sets().filter_map(|set| {
                 let rest = self.rest_of(&set)?;
                 Some(Action::Stop { set, rest })
@@ -41,14 +39,6 @@ impl Rollout {
             })),
             Phase::Plan | Phase::KeepWarm | Phase::Ended => {}
         }
-    }
-
-    fn await_drained(&self, set: Set) -> Option<Action> {
-        let since = match set.side {
-            Side::Old => self.flips.get(set.batch)?.at,
-            Side::New => self.reverted.unwrap_or(self.entered),
-        };
-        Some(Action::AwaitDrained { set, since })
     }
 
     /// The sets that owe an answer in a step.
@@ -64,9 +54,10 @@ impl Rollout {
                 .flat_map(|batch| self.sets(Side::Old, batch))
                 .filter(|set| self.rest_of(set).is_none())
                 .collect(),
-            Phase::Stop | Phase::Clean => {
-                batches.flat_map(|batch| self.sets(Side::Old, batch)).collect()
-            }
+            Phase::Stop | Phase::Clean => batches
+                .flat_map(|batch| self.sets(Side::Old, batch))
+                .filter(|set| self.is_due(set, step.phase))
+                .collect(),
             Phase::Plan
             | Phase::Flip
             | Phase::Monitor
@@ -74,6 +65,19 @@ impl Rollout {
             | Phase::Revert
             | Phase::PutBack
             | Phase::Ended => BTreeSet::new(),
+        }
+    }
+
+    /// Whether it is an old set's turn to be stopped or cleaned up. Where that is done twice, before
+    /// and after some are kept warm, the services whose colors both serve come first.
+    fn is_due(&self, set: &Set, phase: Phase) -> bool {
+        let of_both = self.taken_out(set.batch).any(|taken| taken == *set);
+        let mut later = self.steps.iter().skip(self.at + 1);
+        let mut earlier = self.steps.iter().take(self.at);
+        if later.any(|step| step.phase == phase) {
+            of_both
+        } else {
+            !of_both || !earlier.any(|step| step.phase == phase)
         }
     }
 

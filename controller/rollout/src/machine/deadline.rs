@@ -4,7 +4,7 @@ use super::Rollout;
 use crate::event::Event;
 use crate::member::Member;
 use crate::millis::Millis;
-use crate::phase::Phase;
+use cutover_api::Phase;
 
 impl Rollout {
     /// When [`Event::Tick`] is due next.

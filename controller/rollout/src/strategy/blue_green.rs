@@ -2,7 +2,7 @@
 
 use super::Step;
 use crate::member::Origin;
-use crate::phase::Phase;
+use cutover_api::Phase;
 
 const STEPS: [Phase; 12] = [
     Phase::Plan,

@@ -3,24 +3,26 @@
 //! container.
 
 use super::Step;
-use crate::phase::Phase;
+use cutover_api::Phase;
 
 const ONCE_PER_BATCH: [Phase; 6] =
     [Phase::TakeOut, Phase::Create, Phase::Start, Phase::Ready, Phase::Flip, Phase::Monitor];
 
 const BATCHES: usize = 2;
 
-/// The steps. A warm color is only of use to services with one color that flip along.
+/// The steps. Nothing of both colors is kept warm, for the way back is closed by then; services with
+/// one color that flip along may be.
 pub(super) fn steps(warm: bool) -> Vec<Step> {
     let last = BATCHES - 1;
     let mut steps = vec![Step::of(Phase::Plan, 0), Step::of(Phase::Pull, 0)];
     for batch in 0..BATCHES {
         steps.extend(ONCE_PER_BATCH.map(|phase| Step::of(phase, batch)));
     }
-    steps.push(Step::of(Phase::Drain, last));
+    let mut finally = vec![Phase::Drain, Phase::Stop, Phase::Clean];
     if warm {
-        steps.push(Step::of(Phase::KeepWarm, last));
+        finally.extend([Phase::KeepWarm, Phase::Stop, Phase::Clean]);
     }
-    steps.extend([Phase::Stop, Phase::Clean, Phase::Ended].map(|phase| Step::of(phase, last)));
+    finally.push(Phase::Ended);
+    steps.extend(finally.into_iter().map(|phase| Step::of(phase, last)));
     steps
 }

@@ -1,6 +1,6 @@
 //! Containers: what is done to them, what they do themselves, and what they have in flight.
 
-use cutover_rollout::{Action, Event, Millis, Phase, Rest, Set, Side};
+use cutover_rollout::{Action, Event, Phase, Rest, Set, Side};
 
 use super::{State, World};
 
@@ -81,9 +81,9 @@ impl World {
             Action::Stop { set, .. } => (Phase::Stop, set.clone()),
             Action::Abandon { set, .. } => (Phase::Abandon, set.clone()),
             Action::Clean(set) => (Phase::Clean, set.clone()),
-            Action::AwaitDrained { set, since } => {
-                let (set, since) = (set.clone(), *since);
-                return self.await_drained(action, set, since, heard);
+            Action::AwaitDrained(set) => {
+                let set = set.clone();
+                return self.await_drained(action, set, heard);
             }
             Action::Watch(_) => return,
             Action::Flip { .. }
@@ -138,7 +138,7 @@ impl World {
         Some(true)
     }
 
-    fn await_drained(&mut self, action: Action, set: Set, since: Millis, heard: bool) {
+    fn await_drained(&mut self, action: Action, set: Set, heard: bool) {
         if !heard {
             return;
         }
@@ -153,12 +153,6 @@ impl World {
                 self.agenda.push((now.after(500), action));
             }
             return;
-        }
-        if let Some(retired) = containers.retired {
-            let early = since < retired && retired.since(since) > 60_000;
-            self.ensure(!early, || {
-                format!("the drain of {set:?} began at {retired:?}, not {since:?}")
-            });
         }
         self.post(Event::Drained { set, rest: Rest::Idle });
     }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cutover_proxy::table::Generation;
 use cutover_rollout::{
-    Action, Ending, Event, Limits, Member, Millis, Origin, Outcome, Phase, Rollout, Set, Side,
-    Strategy,
+    Action, Ending, Event, Limits, Member, Millis, Origin, Phase, Rollout, Set, Side, Strategy,
+    Verdict,
 };
 
 use self::random::{Random, number};
@@ -239,7 +239,7 @@ impl World {
             self.post(Event::Breach { reason: "5xx".into() });
         }
         if self.random.one_in(400) {
-            self.post(Event::Abort { by: "an operator".into() });
+            self.post(Event::Abort { reason: "aborted by an operator".into() });
         }
         if self.random.one_in(100) && !self.machine.holds_lock() {
             self.post(Event::Supersede);
@@ -276,7 +276,7 @@ impl World {
         for action in actions {
             let at = self.now.after(self.random.below(3_000));
             match action {
-                Action::Report(Outcome { result, reason }) => {
+                Action::Report(Verdict { result, reason }) => {
                     self.endings.push(result);
                     self.reasons.push(reason);
                 }

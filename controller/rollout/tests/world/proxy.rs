@@ -82,8 +82,7 @@ impl World {
         }
         self.swap(table);
         if heard {
-            let since = self.now;
-            self.agenda.push((since, Action::AwaitDrained { set, since }));
+            self.agenda.push((self.now, Action::AwaitDrained(set)));
         }
     }
 

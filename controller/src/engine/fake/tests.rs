@@ -1,9 +1,11 @@
 //! The fake is what tests believe, so it is tested itself.
 
+use cutover_rollout::Rest;
+
 use std::time::Duration;
 
 use super::*;
-use crate::engine::drained::{Drained, Rest};
+use crate::engine::drained::Drained;
 use crate::engine::{Change, Changes, Signal, State, Transition, WorkloadId};
 
 fn run(name: &str) -> Run {

@@ -24,6 +24,7 @@ fn spec(labels: &[(&str, &str)]) -> Spec {
 
 fn part(spec: Spec, image_id: Option<&str>) -> Part {
     Part {
+        batch: 0,
         service: "web".parse().unwrap(),
         revision: 7,
         from: Color::Blue,

@@ -1,14 +1,14 @@
 //! What could stand in a deploy's way, one by one.
 
-use crate::config::ProbeKind;
 use crate::config::labels::COMPOSE_SERVICE;
+use crate::config::{DrainConfig, ProbeKind};
 use crate::engine::{Container, PullPolicy};
 use crate::executor::Tools;
-use crate::executor::machine::Limits;
 use crate::executor::plan::template::Template;
 use crate::executor::plan::{Finding, Plan, Site};
 use crate::executor::record::Part;
 use crate::executor::request::Deploy;
+use crate::executor::request::limits_of;
 use crate::registry::Logins;
 
 /// Puts what is found into the plan.
@@ -93,7 +93,7 @@ fn container(site: &Site, part: &Part, template: &Container, deploy: &Deploy, pl
             "add a label cutover.probe.path=/health, or `healthcheck:` in compose.yaml",
         ));
     }
-    let drain = Limits::of(deploy, &site.config).drain();
+    let drain = DrainConfig::from(limits_of(deploy, &site.config));
     if template.stop_grace < drain.timeout {
         plan.warnings.push(found(
             "stop_grace",

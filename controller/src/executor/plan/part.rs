@@ -32,6 +32,7 @@ impl Site {
         let all_of_color: Vec<&Container> = self.color(to).iter().collect();
         let part = Part {
             service: self.service.clone(),
+            batch: 0,
             revision,
             from,
             to,

@@ -5,14 +5,14 @@ use cutover_proxy::table::ServiceName;
 
 use super::Step;
 use crate::config::ServiceConfig;
-use crate::executor::machine::Limits;
 use crate::executor::record::Part;
 use crate::executor::request::Deploy;
+use crate::executor::request::limits_of;
 use crate::state::weights::Weights;
 
 /// The steps of one part.
 pub(super) fn of(part: &Part, config: &ServiceConfig, deploy: &Deploy) -> Vec<Step> {
-    let limits = Limits::of(deploy, config);
+    let limits = limits_of(deploy, config);
     let seconds = |ms: u64| humantime::format_duration(std::time::Duration::from_millis(ms));
     let Part { from, to, image, .. } = part;
     let names: Vec<_> = part.replicas.iter().map(|r| r.candidate.as_str()).collect();

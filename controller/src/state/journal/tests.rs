@@ -1,11 +1,13 @@
 use cutover_api::{Ending, Kind, Report};
 use cutover_proxy::table::Generation;
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::codec::{Unreadable, decode, encode};
+use cutover_rollout::Limits;
+
 use super::*;
 use crate::state::history::Entry;
+use crate::state::rollout::tests::record;
 
 pub(crate) fn sample(generation: u64) -> Journal {
     let mut journal = Journal { generation: Generation(generation), ..Journal::default() };
@@ -56,14 +58,12 @@ fn an_intent_found_at_the_start_is_finished() {
 fn a_rollout_of_several_services_is_noted_once_and_found_by_each() {
     let (web, api): (ServiceName, ServiceName) = ("web".parse().unwrap(), "api".parse().unwrap());
     let mut journal = Journal::default();
-    let both = StoredRollout { services: vec![web.clone(), api.clone()], record: json!(1) };
-    journal.put_rollout("web-r2".into(), both);
+    journal.put_rollout(record("web-r2", &[&web, &api], Limits::default()));
     assert_eq!(journal.rollouts().count(), 1);
     assert_eq!(journal.rollouts_of(&web).count(), 1);
     assert_eq!(journal.rollouts_of(&api).count(), 1);
-    let next = StoredRollout { services: vec![web.clone()], record: json!(2) };
-    journal.replace_rollouts("web-r3".into(), next);
-    assert_eq!(journal.rollouts().count(), 2, "the other service's part of it goes on");
+    journal.put_rollout(record("web-r3", &[&web], Limits::default()));
+    assert_eq!(journal.rollouts_of(&web).count(), 2, "what is left of the first goes on");
     journal.end_rollout("web-r2");
     assert_eq!(journal.rollouts_of(&api).count(), 0);
     assert_eq!(journal.rollouts_of(&web).count(), 1);

@@ -1,0 +1,56 @@
+//! What a service had counted at some moment: the raw figures of a report and of the judgement.
+
+use cutover_proxy::table::{Color, ServiceName, Snapshot};
+use cutover_rollout::analysis::Figures;
+use serde::{Deserialize, Serialize};
+
+/// What a service had counted at some moment, or within some time.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Counted {
+    blue: Figures,
+    green: Figures,
+    /// Requests sent again.
+    pub retried: u64,
+    /// Requests that had to wait.
+    pub held: u64,
+    /// Requests that no endpoint has answered.
+    pub unserved: u64,
+}
+
+impl Counted {
+    /// Reads a snapshot.
+    #[must_use]
+    pub(crate) fn of(snapshot: &Snapshot, service: &ServiceName) -> Self {
+        let stats = snapshot.services.iter().find(|s| s.name == service.as_str());
+        Self {
+            blue: Figures::of(snapshot, service, Color::Blue),
+            green: Figures::of(snapshot, service, Color::Green),
+            retried: stats.map_or(0, |s| s.retries.values().sum()),
+            held: stats.map_or(0, |s| s.held),
+            unserved: stats.map_or(0, |s| s.unserved.values().sum()),
+        }
+    }
+
+    /// One color's figures.
+    #[must_use]
+    pub(crate) fn color(&self, color: Color) -> &Figures {
+        match color {
+            Color::Blue => &self.blue,
+            Color::Green => &self.green,
+        }
+    }
+
+    /// What was counted since `before`.
+    #[must_use]
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        // A proxy that was restarted in between counts from nothing.
+        let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+        Self {
+            blue: self.blue.since(&before.blue),
+            green: self.green.since(&before.green),
+            retried: since(self.retried, before.retried),
+            held: since(self.held, before.held),
+            unserved: since(self.unserved, before.unserved),
+        }
+    }
+}
