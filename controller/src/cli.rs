@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and which room answers it.
+//! The command line: what can be typed, and which module answers it.
 //!
 //! Every verb but `run` and its roles, `check` and `demo` is a client of the control socket.
 
@@ -47,7 +47,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         verb => client(verb, Client::new(cli.socket, cli.json)).inspect_err(|failure| {
             if cli.json {
                 // The one document on stdout; the same in words goes to stderr.
-                writeln!(std::io::stdout().lock(), "{}", failure.document()).ok();
+                let document = serde_json::to_string(&failure.document()).unwrap_or_default();
+                writeln!(std::io::stdout().lock(), "{document}").ok();
             }
         }),
     };
@@ -83,9 +84,8 @@ fn client(verb: Verb, client: Client) -> Result<u8, Failure> {
             Verb::Pause(options) => flip::pause(&client, &options).await,
             Verb::Resume { service } => flip::resume(&client, &service).await,
             Verb::Deploy(options) => rollout::deploy(&client, &options).await,
-            Verb::Rollback { service, revision } => {
-                rollout::rollback(&client, &service, revision).await
-            }
+            Verb::Rollback(options) => rollout::rollback(&client, &options).await,
+            Verb::Abort { service } => flip::abort(&client, &service).await,
             Verb::Plan(options) => plan::plan(&client, &options).await,
             Verb::History { service } => history::history(&client, &service).await,
             Verb::Events { follow } => events::events(&client, follow).await,

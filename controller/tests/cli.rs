@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
 
+use cutover_api::{ByColor, Ending, Forced, Kind, Report};
+use cutover_proxy::table::Color;
+
 /// What a command did with one scripted answer.
 struct Run {
     request: String,
@@ -150,13 +153,16 @@ fn something_else_on_the_socket_is_exit_1() {
 
 #[test]
 fn weight_pause_resume_and_reload_send_what_the_contract_says() {
-    let weight = run(&["weight", "web", "blue=95", "green=5"], 200, "{}");
+    let weighted =
+        r#"{"service":"web","weights":{"blue":95,"green":5},"generation":7,"flip_us":3}"#;
+    let weight = run(&["weight", "web", "blue=95", "green=5"], 200, weighted);
     assert_eq!((weight.code, body(&weight)), (0, serde_json::json!({"blue": 95, "green": 5})));
-    assert_eq!(weight.stdout, "web: blue 95, green 5\n");
-    let pause = run(&["pause", "web", "--writes-only", "--max-pause", "5s"], 200, "{}");
+    assert_eq!(weight.stdout, "web: blue 95, green 5, generation 7\n");
+    let held = r#"{"service":"web","paused":true,"generation":8}"#;
+    let pause = run(&["pause", "web", "--writes-only", "--max-pause", "5s"], 200, held);
     assert_eq!(body(&pause), serde_json::json!({"writes_only": true, "max_pause_ms": 5000}));
     assert!(pause.stdout.contains("writes are held, each for 5.0 s at most"), "{}", pause.stdout);
-    let resume = run(&["resume", "web"], 200, "{}");
+    let resume = run(&["resume", "web"], 200, held);
     assert_eq!(resume.stdout, "web: requests go on\n");
     let reload = run(&["reload"], 200, r#"{"generation":3}"#);
     assert_eq!(reload.stdout, "config is live, generation 3\n");
@@ -180,44 +186,119 @@ fn weights_that_serve_nothing_or_leave_a_color_out_are_refused_before_anyone_is_
     }
 }
 
-const STATUS: &str = r#"{"version":"0.1.0","generation":12,"config":{"path":null,"ok":true,"error":null},"services":[{"name":"web","active":"green","weights":{"blue":0,"green":100},"paused":false,"colors":{"blue":{"endpoints":[],"requests_in_flight":0,"streams_in_flight":0},"green":{"endpoints":[{"address":"10.0.0.2:8000","container":null,"up":true,"reason":null}],"requests_in_flight":7,"streams_in_flight":0}},"draining":[],"rollout":null},{"name":"api","active":"blue"}]}"#;
+/// The status of two services that nobody has ever flipped.
+fn status_document() -> String {
+    let service = |name: &str| {
+        let endpoint = serde_json::json!({
+            "address": "10.0.0.2:8000", "name": null, "container": null, "up": true,
+            "ejected": false, "reason": null, "last_probe": null
+        });
+        let color = |endpoints: &[&serde_json::Value]| {
+            serde_json::json!({
+                "endpoints": endpoints, "requests_in_flight": 7, "streams_in_flight": 0, "requests": 9
+            })
+        };
+        serde_json::json!({
+            "name": name, "active": "green", "weights": {"blue": 0, "green": 100},
+            "paused": false, "pause": null, "waiting": 0, "routes": ["*/"], "shadowed": [],
+            "colors": {"blue": color(&[]), "green": color(&[&endpoint])},
+            "draining": [], "rollout": null, "last_rollout": null, "note": null
+        })
+    };
+    serde_json::json!({
+        "version": "0.1.0", "generation": 12, "proxy": {"connected": true, "pid": 7},
+        "config": {"path": null, "ok": true, "error": null, "restart_needed": [], "warnings": []},
+        "journal_error": null, "docker_error": null, "left_out": [],
+        "services": [service("web"), service("api")]
+    })
+    .to_string()
+}
 
 #[test]
 fn status_is_a_table_or_the_document() {
-    let table = run(&["status"], 200, STATUS);
+    let status = status_document();
+    let table = run(&["status"], 200, &status);
     assert_eq!(table.code, 0);
     assert!(table.stdout.contains("● green") && table.stdout.contains("api"), "{}", table.stdout);
     assert!(table.request.starts_with("GET /v1/status "));
-    let json = run(&["status", "--json"], 200, STATUS);
-    assert_eq!(json.stdout, format!("{STATUS}\n"));
-    let one = run(&["status", "web"], 200, STATUS);
+    let json = run(&["status", "--json"], 200, &status);
+    assert_eq!(json.stdout, format!("{status}\n"));
+    let one = run(&["status", "web"], 200, &status);
     assert!(one.stdout.contains("web") && !one.stdout.contains("api"), "{}", one.stdout);
-    let none = run(&["status", "shop"], 200, STATUS);
+    let none = run(&["status", "shop"], 200, &status);
     assert_eq!(none.code, 2);
     assert_eq!(none.stderr, "error: there is no service named `shop`\nhint: there is web, api\n");
 }
 
+#[test]
+fn an_answer_of_another_version_is_an_error_in_words_and_printed_as_it_is_in_json() {
+    let newer = r#"{"services":7}"#;
+    let table = run(&["status"], 200, newer);
+    assert_eq!(table.code, 1);
+    assert!(table.stderr.contains("this answer is not of version"), "{}", table.stderr);
+    let json = run(&["status", "--json"], 200, newer);
+    assert_eq!((json.code, json.stdout), (0, format!("{newer}\n")));
+}
+
+#[test]
+fn abort_says_what_serves_and_where_the_rollout_stood() {
+    let aborted = |phase: &str, result: &str| {
+        format!(
+            r#"{{"service":"web","revision":8,"phase":"{phase}","result":"{result}","serves":"blue","generation":12}}"#
+        )
+    };
+    let before = run(&["abort", "web"], 200, &aborted("ready", "refused"));
+    assert!(before.request.starts_with("POST /v1/services/web/abort "), "{}", before.request);
+    assert_eq!(
+        (before.code, before.stdout.as_str()),
+        (
+            0,
+            "web: revision 8 was abandoned before its flip, blue still serves (it stood at ready), generation 12\n"
+        )
+    );
+    let after = run(&["abort", "web"], 200, &aborted("monitor", "rolled_back"));
+    assert_eq!(
+        (after.code, after.stdout.as_str()),
+        (0, "web: revision 8 was flipped back to blue (it stood at monitor), generation 12\n")
+    );
+    let document = aborted("monitor", "rolled_back");
+    assert_eq!(run(&["abort", "web", "--json"], 200, &document).stdout, format!("{document}\n"));
+}
+
 /// The stream of a rollout that ends so.
-fn rollout(result: &str, forced: u64) -> String {
+fn rollout(result: Ending, forced: u64) -> String {
     format!(
         "{}\n{}\n{}\n",
         r#"{"event":"phase","service":"web","phase":"pull"}"#,
-        r#"{"event":"pull","service":"web","percent":40}"#,
-        serde_json::json!({
-            "service": "web", "result": result, "revision": 8, "from": "blue", "to": "green",
-            "image": "web:2", "requests": {"blue": 3, "green": 4}, "failed": 0, "retried": 1, "held": 0,
-            "forced": {"requests": 0, "streams": forced}, "longest_drained_ms": 1200,
-            "p50_ms": {"old": 1, "new": 1.5}, "p99_ms": {"old": 2, "new": 3},
-            "phases": [{"name": "pull", "ms": 900}], "reason": if result == "done" { None } else { Some("too many 500s") },
+        r#"{"event":"pull","service":"web","phase":"pull","bytes":40000000,"total":100000000}"#,
+        serde_json::to_string(&Report {
+            image: "web:2".into(),
+            requests: ByColor { blue: 3, green: 4 },
+            retried: 1,
+            forced: Forced { requests: 0, streams: forced },
+            reason: (result != Ending::Done).then(|| "too many 500s".into()),
+            duration_ms: 61_000,
+            ..Report::new(
+                &"web".parse().unwrap(),
+                8,
+                (Color::Blue, Color::Green),
+                Kind::Deploy,
+                result
+            )
         })
+        .unwrap()
     )
 }
 
 #[test]
 fn the_end_of_a_rollout_is_the_exit_code() {
-    for (result, forced, code) in
-        [("done", 0, 0), ("done", 2, 6), ("refused", 0, 3), ("rolled_back", 1, 4), ("failed", 0, 1)]
-    {
+    for (result, forced, code) in [
+        (Ending::Done, 0, 0),
+        (Ending::Done, 2, 6),
+        (Ending::Refused, 0, 3),
+        (Ending::RolledBack, 1, 4),
+        (Ending::Failed, 0, 1),
+    ] {
         let run = run(
             &["deploy", "web", "--tag", "2", "--drain-timeout", "5s"],
             200,
@@ -228,11 +309,11 @@ fn the_end_of_a_rollout_is_the_exit_code() {
             body(&run),
             serde_json::json!({"tag": "2", "drain_timeout_ms": 5000, "by": "ada"})
         );
-        assert!(run.stderr.starts_with("web: pull\nweb: pull, percent 40\n"), "{}", run.stderr);
-        let head = if result == "done" {
+        assert!(run.stderr.starts_with("web: pull\nweb: pull, 40 of 100 MB\n"), "{}", run.stderr);
+        let head = if result == Ending::Done {
             "web: done\n".to_owned()
         } else {
-            format!("web: {}: too many 500s\n", result.replace('_', " "))
+            format!("web: {}: too many 500s\n", result.as_str().replace('_', " "))
         };
         assert!(run.stdout.starts_with(&head), "{}", run.stdout);
         assert!(
@@ -269,20 +350,20 @@ fn a_credential_helper_is_asked_for_the_registry_of_the_image_alone() {
         ("app:1", "https://index.docker.io/v1/"),
     ] {
         let deploy = ["deploy", "web", "--image", image];
-        let run = run_in(&deploy, 200, &rollout("done", 0), &environment);
+        let run = run_in(&deploy, 200, &rollout(Ending::Done, 0), &environment);
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert!(run.request.to_lowercase().contains("x-registry-config: "), "{}", run.request);
         assert_eq!(std::fs::read_to_string(path.join("asked")).unwrap().trim(), asked);
         std::fs::remove_file(path.join("asked")).unwrap();
     }
     let deploy = ["deploy", "web", "--image", "plain.example/app:1"];
-    run_in(&deploy, 200, &rollout("done", 0), &environment);
+    run_in(&deploy, 200, &rollout(Ending::Done, 0), &environment);
     assert!(!path.join("asked").exists(), "the file has that login itself");
 }
 
 #[test]
 fn a_rollout_in_json_is_its_report_alone() {
-    let run = run(&["rollback", "web", "7", "--json"], 200, &rollout("done", 0));
+    let run = run(&["rollback", "web", "7", "--json"], 200, &rollout(Ending::Done, 0));
     let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((run.code, report["revision"].as_u64()), (0, Some(8)));
     assert!(run.request.starts_with("POST /v1/services/web/rollback "));
@@ -319,7 +400,7 @@ fn services_that_flip_together_are_asked_for_together() {
     let run = run(
         &["deploy", "web", "api", "--image", "x:1", "--pull", "never"],
         200,
-        &rollout("done", 0),
+        &rollout(Ending::Done, 0),
     );
     assert_eq!(
         body(&run),
@@ -329,21 +410,23 @@ fn services_that_flip_together_are_asked_for_together() {
 
 #[test]
 fn a_plan_with_a_blocker_is_a_refusal_with_its_fix() {
-    let plan = r#"{"steps":["pull web:2","start web-green-1"],"blockers":[{"message":"port 80 is published","fix":"remove ports:"}],"warnings":[]}"#;
+    let plan = r#"{"steps":[{"service":"web","phase":"pull","message":"bring web:2 here"}],"blockers":[{"service":"web","code":"host_port","message":"port 80 is published","fix":"remove ports:"}],"warnings":[]}"#;
     let blocked = run(&["plan", "web"], 200, plan);
     assert_eq!(blocked.code, 3);
     assert_eq!(
         blocked.stdout,
-        " 1. pull web:2\n 2. start web-green-1\nblocker: port 80 is published\n  fix: remove ports:\n"
+        " 1. web: bring web:2 here\nblocker: web: port 80 is published\n  fix: remove ports:\n"
     );
-    let free = run(&["plan", "web"], 200, r#"{"steps":["flip"],"blockers":[]}"#);
+    let free = run(&["plan", "web"], 200, r#"{"steps":[],"blockers":[],"warnings":[]}"#);
     assert_eq!(free.code, 0);
 }
 
 #[test]
 fn history_is_a_table_and_events_are_lines() {
-    let history = r#"{"revisions":[{"revision":8,"at":"2026-11-20","result":"done","from":"blue","to":"green","image":"web:2","by":"root","duration_ms":61000,"failed":0}]}"#;
-    let table = run(&["history", "web"], 200, history);
+    let stream = rollout(Ending::Done, 0);
+    let report = stream.lines().last().unwrap();
+    let history = format!(r#"{{"service":"web","revisions":[{report}]}}"#);
+    let table = run(&["history", "web"], 200, &history);
     assert!(
         table.stdout.contains("blue -> green") && table.stdout.contains("1 min 01 s"),
         "{}",

@@ -57,6 +57,8 @@ pub enum Code {
     TooLarge,
     /// No such service.
     UnknownService,
+    /// What was typed makes no sense: said by the command line, never by the control socket.
+    Usage,
     /// The path exists, the method does not.
     WrongMethod,
 }

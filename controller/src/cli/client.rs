@@ -6,22 +6,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cutover_api::ErrorBody;
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::failure::{ErrorBody, Failure};
+use super::failure::{Failure, code};
 use super::text::plain;
 use crate::registry::{self, ALL_HEADER, Logins};
 
 /// How long an answer that is not a stream may take: a flip probes first.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+const MAY_HAPPEN: &str = "what was asked for may still happen: see `cutover status`";
 
 /// A Cutover to talk to.
 #[derive(Debug)]
@@ -33,11 +35,31 @@ pub(super) struct Client {
     logins: Option<HeaderValue>,
 }
 
-/// A document, as it came and as it is understood.
+/// A JSON document as it came, for `--json`; [`Document::read`] understands it.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) text: String,
-    pub(super) value: Value,
+}
+
+impl Document {
+    fn new(bytes: &[u8]) -> Result<Self, Failure> {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| broken(&error))?;
+        Ok(Self { text: String::from_utf8_lossy(bytes).trim_end().to_owned() })
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// When the server is of a version whose answer this one does not understand.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_str(&self.text).map_err(|error| {
+            let hint = "--json prints it as it is; or run the `cutover` in the edge's container";
+            Failure::with_hint(
+                format!("this answer is not of version {}: {error}", env!("CARGO_PKG_VERSION")),
+                hint,
+            )
+        })
+    }
 }
 
 impl Client {
@@ -66,21 +88,44 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<&impl Serialize>,
     ) -> Result<Document, Failure> {
         let answer = async {
             let body = self.ask(method, path, body).await?;
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
             let body = body.map_err(|error| broken(&error))?.to_bytes();
-            let value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
-            Ok(Document { text: String::from_utf8_lossy(&body).trim_end().to_owned(), value })
+            Document::new(&body)
         };
         timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
-            Err(Failure::Other {
-                message: format!("no answer within {} s", PATIENCE.as_secs()),
-                hint: Some("what was asked for may still happen: see `cutover status`".to_owned()),
-            })
+            Err(Failure::with_hint(
+                format!("no answer within {} s", PATIENCE.as_secs()),
+                MAY_HAPPEN,
+            ))
         })
+    }
+
+    /// Asks a service for something that is done at once.
+    pub(super) async fn post(
+        &self,
+        service: &str,
+        verb: &str,
+        body: &impl Serialize,
+    ) -> Result<Document, Failure> {
+        self.document(Method::POST, &path_of(service, verb), Some(body)).await
+    }
+
+    /// Prints a document as it came with `--json`, or else what `prose` makes of it.
+    pub(super) fn print<T: DeserializeOwned>(
+        &self,
+        answer: &Document,
+        prose: impl FnOnce(&T) -> String,
+    ) -> Result<u8, Failure> {
+        let text = match self.json {
+            true => answer.text.clone(),
+            false => plain(&prose(&answer.read()?)),
+        };
+        writeln!(std::io::stdout(), "{text}").map_err(Failure::other)?;
+        Ok(code::DONE)
     }
 
     /// Asks for JSON lines.
@@ -88,7 +133,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<&impl Serialize>,
     ) -> Result<Lines, Failure> {
         Ok(Lines { body: self.ask(method, path, body).await?, rest: VecDeque::new() })
     }
@@ -97,7 +142,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<&impl Serialize>,
     ) -> Result<Incoming, Failure> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|error| Failure::no_server(&self.socket, &error))?;
@@ -106,7 +151,8 @@ impl Client {
             .map_err(|error| broken(&error))?;
         // It ends with the answer; what goes wrong shows there.
         drop(tokio::spawn(connection));
-        let bytes = body.map(Value::to_string).unwrap_or_default();
+        let bytes = body.map(serde_json::to_vec).transpose().map_err(Failure::other)?;
+        let bytes = bytes.unwrap_or_default();
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -140,7 +186,7 @@ impl Lines {
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
-                return document(&line).map(Some);
+                return Document::new(&line).map(Some);
             }
             if self.rest.len() > MAX_ANSWER_BYTES {
                 return Err(Failure::other("a line of the answer is too long"));
@@ -151,47 +197,40 @@ impl Lines {
                 None if self.rest.iter().all(u8::is_ascii_whitespace) => return Ok(None),
                 None => {
                     let line: Vec<u8> = self.rest.drain(..).collect();
-                    return document(&line).map(Some);
+                    return Document::new(&line).map(Some);
                 }
             }
         }
     }
 }
 
-fn document(line: &[u8]) -> Result<Document, Failure> {
-    let value = serde_json::from_slice(line).map_err(|error| broken(&error))?;
-    Ok(Document { text: String::from_utf8_lossy(line).trim_end().to_owned(), value })
-}
-
 async fn refusal(status: StatusCode, body: Incoming) -> Failure {
-    #[derive(Deserialize)]
-    struct Body {
-        error: ErrorBody,
-    }
     let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
     let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
-    match serde_json::from_slice::<Body>(&bytes) {
-        Ok(body) => Failure::Answered(body.error),
-        Err(_) => Failure::Other {
-            message: format!("unexpected answer: {status}"),
-            hint: Some("is this the control socket of a Cutover?".to_owned()),
-        },
+    match serde_json::from_slice::<ErrorBody>(&bytes) {
+        Ok(body) => body.into(),
+        Err(_) => Failure::with_hint(
+            format!("unexpected answer: {status}"),
+            "is this the control socket of a Cutover?",
+        ),
     }
 }
 
 fn broken(error: &dyn std::fmt::Display) -> Failure {
-    Failure::Other {
-        message: format!("the connection to Cutover broke: {error}"),
-        hint: Some("what was asked for may still happen: see `cutover status`".to_owned()),
-    }
+    Failure::with_hint(format!("the connection to Cutover broke: {error}"), MAY_HAPPEN)
 }
 
 /// A name as one segment of a path.
-pub(super) fn segment(name: &str) -> String {
+fn segment(name: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
     let encode = |b: u8| match plain(b) {
         true => char::from(b).to_string(),
         false => format!("%{b:02X}"),
     };
     name.bytes().map(encode).collect()
+}
+
+/// The path of a verb of a service.
+pub(super) fn path_of(service: &str, verb: &str) -> String {
+    format!("/v1/services/{}/{verb}", segment(service))
 }

@@ -1,10 +1,9 @@
-//! Why a command failed: words for stderr, and the exit code of the contract.
+//! Why a command failed: words for stderr, a document for `--json`, and the exit code.
 
 use std::fmt;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use cutover_api::{Code, ErrorBody, ErrorDetail};
 
 use super::text::plain;
 use crate::config::Report;
@@ -23,31 +22,40 @@ pub(super) mod code {
 /// A command that failed; displays as it is printed, with its line breaks.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Cutover answered with an error.
-    Answered(ErrorBody),
-    /// The config file cannot be used.
+    /// The config file cannot be used: the report has a layout of its own.
     Config(Report),
-    /// Anything else.
-    Other { message: String, hint: Option<String> },
-    /// What was typed makes no sense.
-    Usage { message: String, hint: String },
-}
-
-/// `{"error":{…}}`.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct ErrorBody {
-    /// A word of the documented enum.
-    pub(super) code: String,
-    /// What happened.
-    pub(super) message: String,
-    /// What to do about it.
-    #[serde(default)]
-    pub(super) hint: Option<String>,
+    /// Anything else, said by Cutover or by the command itself.
+    Said(ErrorDetail),
 }
 
 impl Failure {
+    /// Anything that is neither the caller's mistake nor an answer of Cutover.
     pub(super) fn other(error: impl fmt::Display) -> Self {
-        Self::Other { message: error.to_string(), hint: None }
+        Self::with_hint(error, "")
+    }
+
+    /// The same, with what to do about it.
+    pub(super) fn with_hint(error: impl fmt::Display, hint: impl Into<String>) -> Self {
+        Self::Said(ErrorDetail {
+            code: Code::Failed,
+            message: error.to_string(),
+            hint: hint.into(),
+        })
+    }
+
+    /// What was typed makes no sense; the hint is a command that does.
+    pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Said(ErrorDetail { code: Code::Usage, message: message.into(), hint: hint.into() })
+    }
+
+    /// There is no such service; `known` are those that there are.
+    pub(super) fn unknown_service(name: &str, known: &[&str]) -> Self {
+        let hint = match known.is_empty() {
+            true => "no service is configured yet".to_owned(),
+            false => format!("there is {}", known.join(", ")),
+        };
+        let message = format!("there is no service named `{name}`");
+        Self::Said(ErrorDetail { code: Code::UnknownService, message, hint })
     }
 
     /// Nobody listens on the control socket.
@@ -60,37 +68,44 @@ impl Failure {
                 "Cutover does not run here, or its socket is elsewhere: give it with --socket PATH or CUTOVER_SOCKET"
             }
         };
-        let message = format!("cannot connect to {}: {error}", socket.display());
-        Self::Other { message, hint: Some(hint.to_owned()) }
+        Self::with_hint(format!("cannot connect to {}: {error}", socket.display()), hint)
     }
 
     /// As the control socket would say it: `{"error":{…}}`.
-    pub(super) fn document(&self) -> Value {
-        let (code, message, hint) = match self {
-            Self::Answered(error) => (error.code.as_str(), &error.message, error.hint.as_deref()),
-            Self::Config(report) => {
-                return json!({ "error": { "code": "config_invalid", "message": report.render(), "hint": null } });
-            }
-            Self::Other { message, hint } => ("failed", message, hint.as_deref()),
-            Self::Usage { message, hint } => ("usage", message, Some(hint.as_str())),
+    pub(super) fn document(&self) -> ErrorBody {
+        let error = match self {
+            Self::Config(report) => ErrorDetail {
+                code: Code::ConfigInvalid,
+                message: report.render(),
+                hint: String::new(),
+            },
+            Self::Said(detail) => detail.clone(),
         };
-        json!({ "error": { "code": code, "message": message, "hint": hint } })
+        ErrorBody { error }
     }
 
     /// The exit code.
     pub(super) fn code(&self) -> u8 {
-        match self {
-            Self::Answered(error) => match error.code.as_str() {
-                "docker_unavailable" | "probe_failed" | "refused" | "state_unwritable" => {
-                    code::REFUSED
-                }
-                "rollout_in_progress" => code::LOCKED,
-                "bad_request" | "config_invalid" | "unknown_service" | "usage" => code::USAGE,
-                _ => code::FAILED,
-            },
-            Self::Config(_) | Self::Usage { .. } => code::USAGE,
-            Self::Other { .. } => code::FAILED,
+        let said = match self {
+            Self::Config(_) => return code::USAGE,
+            Self::Said(detail) => detail.code,
+        };
+        match said {
+            Code::DockerUnavailable | Code::ProbeFailed | Code::Refused | Code::StateUnwritable => {
+                code::REFUSED
+            }
+            Code::RolloutInProgress => code::LOCKED,
+            Code::BadRequest | Code::ConfigInvalid | Code::UnknownService | Code::Usage => {
+                code::USAGE
+            }
+            _ => code::FAILED,
         }
+    }
+}
+
+impl From<ErrorBody> for Failure {
+    fn from(body: ErrorBody) -> Self {
+        Self::Said(body.error)
     }
 }
 
@@ -102,16 +117,14 @@ impl From<Report> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (message, hint) = match self {
-            Self::Answered(error) => (&error.message, error.hint.as_deref()),
+        let ErrorDetail { message, hint, .. } = match self {
             Self::Config(report) => return f.write_str(&report.render()),
-            Self::Other { message, hint } => (message, hint.as_deref()),
-            Self::Usage { message, hint } => (message, Some(hint.as_str())),
+            Self::Said(detail) => detail,
         };
         writeln!(f, "error: {}", plain(message))?;
-        match hint.filter(|hint| !hint.is_empty()) {
-            Some(hint) => writeln!(f, "hint: {}", plain(hint)),
-            None => Ok(()),
+        match hint.is_empty() {
+            false => writeln!(f, "hint: {}", plain(hint)),
+            true => Ok(()),
         }
     }
 }

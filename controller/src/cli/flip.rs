@@ -1,14 +1,15 @@
-//! The verbs that change what serves, at once: flip, weight, pause, resume, reload.
+//! The verbs that change what serves, at once: flip, weight, pause, resume, abort, reload.
 
-use std::io::Write;
-
+use cutover_api::{
+    Aborted, Ending, FlipRequest, Flipped, PauseRequest, PauseState, Reloaded, Target,
+    WeightRequest, Weighted,
+};
 use http::Method;
-use serde_json::{Value, json};
 
-use super::client::{Client, Document, segment};
-use super::failure::{Failure, code};
-use super::options::{Pause, Target};
-use super::text::{milliseconds, plain};
+use super::client::Client;
+use super::failure::Failure;
+use super::options::Pause;
+use super::text::milliseconds;
 use crate::millis::millis;
 
 /// `web: blue -> green, generation 12, live in 41 µs`.
@@ -18,20 +19,12 @@ pub(super) async fn flip(
     to: Target,
     force: bool,
 ) -> Result<u8, Failure> {
-    let body = json!({ "to": to, "force": force });
-    let answer = post(client, service, "flip", &body).await?;
-    print(client, &answer, |answer| {
-        let probe = match answer.get("probe_ms").and_then(Value::as_u64) {
-            Some(ms) => format!(", probed in {ms} ms"),
-            None => String::new(),
-        };
+    let answer = client.post(service, "flip", &FlipRequest { to, force }).await?;
+    client.print(&answer, |flipped: &Flipped| {
+        let Flipped { service, generation, flip_us, probe_ms, .. } = flipped;
+        let (from, to) = (flipped.from.as_str(), flipped.to.as_str());
         format!(
-            "{}: {} -> {}, generation {}, live in {} µs{probe}",
-            word(answer, "service"),
-            word(answer, "from"),
-            word(answer, "to"),
-            word(answer, "generation"),
-            word(answer, "flip_us"),
+            "{service}: {from} -> {to}, generation {generation}, live in {flip_us} µs, probed in {probe_ms} ms"
         )
     })
 }
@@ -42,103 +35,82 @@ pub(super) async fn weight(
     service: &str,
     shares: &[(String, u32)],
 ) -> Result<u8, Failure> {
+    let answer = client.post(service, "weight", &both_shares(service, shares)?).await?;
+    client.print(&answer, |weighted: &Weighted| {
+        let Weighted { service, weights, generation, .. } = weighted;
+        format!(
+            "{service}: blue {}, green {}, generation {generation}",
+            weights.blue, weights.green
+        )
+    })
+}
+
+fn both_shares(service: &str, shares: &[(String, u32)]) -> Result<WeightRequest, Failure> {
     let share = |color: &str| {
         let mut named = shares.iter().filter(|(name, _)| name == color).map(|(_, share)| *share);
         (named.next(), named.next())
     };
     let refused = |message: &str, blue: u32, green: u32| {
-        Err(Failure::Usage {
-            message: message.to_owned(),
-            hint: format!("cutover weight {service} blue={blue} green={green}"),
-        })
+        let hint = format!("cutover weight {service} blue={blue} green={green}");
+        Err(Failure::usage(message, hint))
     };
-    let (blue, green) = match (share("blue"), share("green")) {
+    let left = |share: u32| 100_u32.saturating_sub(share);
+    match (share("blue"), share("green")) {
         ((Some(0), None), (Some(0), None)) => {
-            return refused("one of the shares must be more than 0", 95, 5);
+            refused("one of the shares must be more than 0", 95, 5)
         }
-        ((Some(blue), None), (Some(green), None)) => (blue, green),
+        ((blue @ Some(_), None), (green @ Some(_), None)) => Ok(WeightRequest { blue, green }),
         ((Some(blue), None), (None, _)) => {
-            return refused("the share of green is missing", blue, rest(blue));
+            refused("the share of green is missing", blue, left(blue))
         }
         ((None, _), (Some(green), None)) => {
-            return refused("the share of blue is missing", rest(green), green);
+            refused("the share of blue is missing", left(green), green)
         }
-        _ => return refused("the share of each color is named once", 95, 5),
-    };
-    let answer = post(client, service, "weight", &json!({ "blue": blue, "green": green })).await?;
-    print(client, &answer, |answer| {
-        let generation = match answer.get("generation").and_then(Value::as_u64) {
-            Some(generation) => format!(", generation {generation}"),
-            None => String::new(),
-        };
-        format!("{service}: blue {blue}, green {green}{generation}")
-    })
-}
-
-/// What is left of a hundred.
-fn rest(share: u32) -> u32 {
-    100_u32.saturating_sub(share)
+        _ => refused("the share of each color is named once", 95, 5),
+    }
 }
 
 /// Holds requests.
 pub(super) async fn pause(client: &Client, options: &Pause) -> Result<u8, Failure> {
     let max_pause_ms = millis(options.max_pause);
-    let body = json!({ "writes_only": options.writes_only, "max_pause_ms": max_pause_ms });
-    let answer = post(client, &options.service, "pause", &body).await?;
-    print(client, &answer, |_| {
+    let request = PauseRequest { writes_only: options.writes_only, max_pause_ms };
+    let answer = client.post(&options.service, "pause", &request).await?;
+    client.print(&answer, |PauseState { service, .. }| {
         let what = if options.writes_only { "writes are" } else { "requests are" };
+        let most = milliseconds(max_pause_ms);
         format!(
-            "{}: {what} held, each for {} at most; `cutover resume {}` lets them go",
-            options.service,
-            milliseconds(max_pause_ms),
-            options.service
+            "{service}: {what} held, each for {most} at most; `cutover resume {service}` lets them go"
         )
     })
 }
 
 /// Lets held requests go on.
 pub(super) async fn resume(client: &Client, service: &str) -> Result<u8, Failure> {
-    let answer = post(client, service, "resume", &json!({})).await?;
-    print(client, &answer, |_| format!("{service}: requests go on"))
+    let answer = client.post(service, "resume", &NOTHING).await?;
+    client.print(&answer, |PauseState { service, .. }| format!("{service}: requests go on"))
+}
+
+/// Ends the rollout under way.
+pub(super) async fn abort(client: &Client, service: &str) -> Result<u8, Failure> {
+    let answer = client.post(service, "abort", &NOTHING).await?;
+    client.print(&answer, |aborted: &Aborted| {
+        let Aborted { service, revision, serves, generation, .. } = aborted;
+        let phase = aborted.phase.as_str().replace('_', " ");
+        let what = match aborted.result {
+            Ending::RolledBack => format!("flipped back to {serves}"),
+            _ => format!("abandoned before its flip, {serves} still serves"),
+        };
+        format!("{service}: revision {revision} was {what} (it stood at {phase}), generation {generation}")
+    })
 }
 
 /// Has the config file read again.
 pub(super) async fn reload(client: &Client) -> Result<u8, Failure> {
-    let answer = client.document(Method::POST, "/v1/config/reload", Some(&json!({}))).await?;
-    print(client, &answer, |answer| match answer.get("generation").and_then(Value::as_u64) {
-        Some(generation) => format!("config is live, generation {generation}"),
-        None => "config is live".to_owned(),
+    let answer = client.document(Method::POST, "/v1/config/reload", Some(&NOTHING)).await?;
+    client.print(&answer, |Reloaded { generation }| {
+        format!("config is live, generation {generation}")
     })
 }
 
-async fn post(
-    client: &Client,
-    service: &str,
-    verb: &str,
-    body: &Value,
-) -> Result<Document, Failure> {
-    let path = format!("/v1/services/{}/{verb}", segment(service));
-    client.document(Method::POST, &path, Some(body)).await
-}
-
-fn print(
-    client: &Client,
-    answer: &Document,
-    prose: impl FnOnce(&Value) -> String,
-) -> Result<u8, Failure> {
-    let text = match client.json {
-        true => answer.text.clone(),
-        false => plain(&prose(&answer.value)),
-    };
-    writeln!(std::io::stdout(), "{text}").map_err(Failure::other)?;
-    Ok(code::DONE)
-}
-
-/// A field as text; what is missing is a question mark.
-fn word(answer: &Value, field: &str) -> String {
-    match answer.get(field) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "?".to_owned(),
-        Some(other) => other.to_string(),
-    }
-}
+/// `{}`.
+const NOTHING: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();

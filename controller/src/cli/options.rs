@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use cutover_api::{PullPolicy, Target};
+use serde::de::value::{Error as WordError, StrDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use cutover_demo::{AppArguments, DemoArguments};
 
@@ -54,6 +57,7 @@ pub(super) enum Verb {
     /// Make another color serve, after probing it.
     Flip {
         service: String,
+        #[arg(value_parser = one_of::<Target>(["blue", "green", "both"]))]
         to: Target,
         /// Do not probe the target first.
         #[arg(long)]
@@ -69,11 +73,9 @@ pub(super) enum Verb {
     /// Bring in a new release and flip to it.
     Deploy(Deploy),
     /// Go back to the release before, or to a revision.
-    Rollback {
-        service: String,
-        /// A number of `cutover history`.
-        revision: Option<u64>,
-    },
+    Rollback(Rollback),
+    /// End the rollout under way: before its flip it is abandoned, after it flipped back.
+    Abort { service: String },
     /// List the revisions of a service.
     History { service: String },
     /// Say what a deploy would do, and what stands in its way; change nothing.
@@ -101,22 +103,6 @@ pub(super) enum Verb {
     Controller(Controller),
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Target {
-    Blue,
-    Green,
-    Both,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Pull {
-    Always,
-    Missing,
-    Never,
-}
-
 #[derive(Args, Debug)]
 pub(super) struct Deploy {
     /// Services that flip together.
@@ -129,8 +115,8 @@ pub(super) struct Deploy {
     #[arg(long)]
     pub(super) tag: Option<String>,
     /// When to ask the registry.
-    #[arg(long)]
-    pub(super) pull: Option<Pull>,
+    #[arg(long, value_parser = one_of::<PullPolicy>(["always", "missing", "never"]))]
+    pub(super) pull: Option<PullPolicy>,
     /// How long the new color may take to become ready [default: 120s].
     #[arg(long, value_parser = humantime::parse_duration)]
     pub(super) deploy_timeout: Option<Duration>,
@@ -146,6 +132,16 @@ pub(super) struct Deploy {
     /// How long the new color is judged after the flip [default: 60s].
     #[arg(long, value_parser = humantime::parse_duration)]
     pub(super) monitor: Option<Duration>,
+    /// How long to wait for another rollout to end [default: 0s].
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub(super) wait_lock: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Rollback {
+    pub(super) service: String,
+    /// A number of `cutover history`.
+    pub(super) revision: Option<u64>,
     /// How long to wait for another rollout to end [default: 0s].
     #[arg(long, value_parser = humantime::parse_duration)]
     pub(super) wait_lock: Option<Duration>,
@@ -204,4 +200,15 @@ fn share(text: &str) -> Result<(String, u32), String> {
     }
     let share = share.trim_end_matches('%').parse().map_err(|_| "a share is a whole number")?;
     Ok((color.to_owned(), share))
+}
+
+/// One of a few words, which are those of the control API.
+fn one_of<T>(words: [&'static str; 3]) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + DeserializeOwned + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| {
+        let word: StrDeserializer<'_, WordError> = word.as_str().into_deserializer();
+        T::deserialize(word)
+    })
 }

@@ -3,10 +3,10 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use cutover_api::{Phase, RolloutEvent};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 
-use super::text::plain;
+use super::text::{count, plain};
 
 /// Shows what comes in.
 #[derive(Debug)]
@@ -19,9 +19,7 @@ impl Progress {
     pub(super) fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {wide_msg}") {
-                bar.set_style(style);
-            }
+            style(&bar, SPINNER);
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -29,15 +27,24 @@ impl Progress {
     }
 
     /// One event of the stream. A phase stays on the screen; what only counts is overwritten.
-    pub(super) fn event(&mut self, event: &Value) {
+    pub(super) fn event(&mut self, event: &RolloutEvent) {
         let text = prose(event);
-        if text.is_empty() || text == self.last {
+        if text == self.last {
             return;
         }
-        match &self.bar {
-            Some(bar) if is_phase(event) => bar.println(&text),
-            Some(bar) => bar.set_message(text.clone()),
-            None => self.line(&text),
+        match (&self.bar, event) {
+            (Some(bar), RolloutEvent::Phase { .. }) => {
+                style(bar, SPINNER);
+                bar.set_message(String::new());
+                bar.println(&text);
+            }
+            (Some(bar), RolloutEvent::Pull { bytes, total, .. }) if *total > 0 => {
+                style(bar, BYTES);
+                bar.set_length(*total);
+                bar.set_position(*bytes);
+            }
+            (Some(bar), _) => bar.set_message(text.clone()),
+            (None, _) => self.line(&text),
         }
         self.last = text;
     }
@@ -60,52 +67,58 @@ impl Drop for Progress {
     }
 }
 
-fn is_phase(event: &Value) -> bool {
-    event.get("event").and_then(Value::as_str) == Some("phase")
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
 }
 
-/// `web: pull, layer 3 of 7`: the service, then a sentence if there is one, then the rest.
-fn prose(event: &Value) -> String {
-    let Some(fields) = event.as_object() else {
-        return String::new();
+/// `web: pull, 40 of 100 MB`: the service, the phase, then what is known of it.
+fn prose(event: &RolloutEvent) -> String {
+    let phase = |phase: &Phase| phase.as_str().replace('_', " ");
+    let text = match event {
+        RolloutEvent::Drain { phase: at, color, requests, streams, .. } => format!(
+            "{}, {color} has {} and {} in flight",
+            phase(at),
+            count(*requests, "request"),
+            count(*streams, "stream")
+        ),
+        RolloutEvent::Phase { phase: at, .. } => phase(at),
+        RolloutEvent::Probe { phase: at, answer, .. } => format!("{}, {answer}", phase(at)),
+        RolloutEvent::Pull { phase: at, digest: Some(digest), .. } => {
+            format!("{}, it is {digest}", phase(at))
+        }
+        RolloutEvent::Pull { phase: at, bytes, total, .. } => {
+            let megabytes = |bytes: u64| bytes / 1_000_000;
+            format!("{}, {} of {} MB", phase(at), megabytes(*bytes), megabytes(*total))
+        }
     };
-    let mut words = Vec::new();
-    for name in ["event", "phase", "message", "line"] {
-        match fields.get(name) {
-            Some(Value::String(word)) if name != "event" || word != "phase" => {
-                words.push(word.replace('_', " "));
-            }
-            _ => {}
-        }
-    }
-    const SAID: [&str; 6] = ["at", "event", "phase", "message", "line", "service"];
-    for (name, value) in fields.iter().filter(|(name, _)| !SAID.contains(&name.as_str())) {
-        match value {
-            Value::Null => {}
-            Value::String(text) => words.push(format!("{} {text}", name.replace('_', " "))),
-            other => words.push(format!("{} {other}", name.replace('_', " "))),
-        }
-    }
-    let text = plain(&words.join(", ")).replace('\n', " ");
-    match fields.get("service").and_then(Value::as_str) {
-        Some(service) => format!("{}: {text}", plain(service)),
-        None => text,
-    }
+    format!("{}: {}", event.service(), plain(&text).replace('\n', " "))
 }
+
+const SPINNER: &str = "{spinner} [{elapsed}] {wide_msg}";
+const BYTES: &str = "{spinner} [{elapsed}] pull {wide_bar} {bytes}/{total_bytes}";
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use cutover_proxy::table::Color;
 
     use super::*;
 
     #[test]
     fn an_event_is_a_sentence() {
-        let event = json!({"at": "…", "event": "phase", "service": "web", "phase": "keep_warm"});
+        let service: cutover_proxy::table::ServiceName = "web".parse().unwrap();
+        let event = RolloutEvent::Phase { service: service.clone(), phase: Phase::KeepWarm };
         assert_eq!(prose(&event), "web: keep warm");
-        let event =
-            json!({"event": "pull", "service": "web", "layer": "3/7", "percent": 40, "x": null});
-        assert_eq!(prose(&event), "web: pull, layer 3/7, percent 40");
-        assert_eq!(prose(&json!({"event": "log", "line": "a\u{1b}b"})), "log, a\u{fffd}b");
+        let (bytes, total) = (40_000_000, 100_000_000);
+        let (phase, digest) = (Phase::Pull, None);
+        let event = RolloutEvent::Pull { service: service.clone(), phase, bytes, total, digest };
+        assert_eq!(prose(&event), "web: pull, 40 of 100 MB");
+        let (phase, answer) = (Phase::Ready, "a\u{1b}b".to_owned());
+        let event = RolloutEvent::Probe { service: service.clone(), phase, answer };
+        assert_eq!(prose(&event), "web: ready, a\u{fffd}b");
+        let (phase, color) = (Phase::Drain, Color::Blue);
+        let event = RolloutEvent::Drain { service, phase, color, requests: 1, streams: 2 };
+        assert_eq!(prose(&event), "web: drain, blue has 1 request and 2 streams in flight");
     }
 }
