@@ -54,7 +54,7 @@ pub(super) async fn abort(
 }
 
 #[utoipa::path(
-    post, path = "/v1/services/{name}/deploy", tag = "rollouts", params(ServicePath), request_body = DeployRequest, responses(
+    post, path = "/v1/services/{name}/deploy", tag = "rollouts", params(ServicePath), request_body = Option<DeployRequest>, responses(
         (status = 200, content_type = "application/x-ndjson", body = Line, description = "Done."), Failures
     )
 )]
@@ -73,7 +73,7 @@ pub(super) async fn deploy(
 }
 
 #[utoipa::path(
-    post, path = "/v1/services/{name}/rollback", tag = "rollouts", params(ServicePath), request_body = RollbackRequest, responses(
+    post, path = "/v1/services/{name}/rollback", tag = "rollouts", params(ServicePath), request_body = Option<RollbackRequest>, responses(
         (status = 200, content_type = "application/x-ndjson", body = Line, description = "Done."), Failures
     )
 )]
@@ -92,7 +92,7 @@ pub(super) async fn rollback(
 }
 
 #[utoipa::path(
-    post, path = "/v1/services/{name}/plan", tag = "rollouts", params(ServicePath), request_body = DeployRequest, responses(
+    post, path = "/v1/services/{name}/plan", tag = "rollouts", params(ServicePath), request_body = Option<DeployRequest>, responses(
         (status = 200, body = Plan, description = "Done."), Failures
     )
 )]

@@ -121,7 +121,7 @@ pub(super) async fn weight(
 }
 
 #[utoipa::path(
-    post, path = "/v1/services/{name}/pause", tag = "traffic", params(ServicePath), request_body = PauseRequest, responses(
+    post, path = "/v1/services/{name}/pause", tag = "traffic", params(ServicePath), request_body = Option<PauseRequest>, responses(
         (status = 200, body = PauseState, description = "Done."), Failures
     )
 )]
