@@ -12,6 +12,7 @@ pub mod history;
 pub(crate) mod holder;
 pub mod journal;
 mod live;
+pub mod locks;
 pub mod membership;
 pub(crate) mod rollout;
 pub mod service;
@@ -36,8 +37,8 @@ use self::drains::Drains;
 pub use self::drains::{DrainEnd, DrainKey};
 use crate::config::{Config, ServiceConfig};
 use crate::state::health::Health;
-use crate::state::holder::Holder;
 use crate::state::journal::Journal;
+use crate::state::locks::Locks;
 use crate::state::sighting::Sighting;
 use crate::state::status::{ConfigStatus, LeftOut};
 use crate::state::weights::Weights;
@@ -147,7 +148,7 @@ pub struct State {
     /// Colors that served and no longer do.
     pub drains: Drains,
     /// Services whose rollout holds the lock, and whose it is.
-    pub locked: BTreeMap<ServiceName, Holder>,
+    pub locks: Locks,
     /// The last counts.
     pub snapshot: Snapshot,
     /// Until the first table is live, an endpoint that was never probed counts as up: whoever
@@ -215,7 +216,7 @@ impl State {
             notes: BTreeMap::new(),
             pools: BTreeMap::new(),
             drains: Drains::default(),
-            locked: BTreeMap::new(),
+            locks: Locks::default(),
             snapshot: Snapshot::default(),
             booting: true,
             published: false,

@@ -205,7 +205,7 @@ fn newcomers(state: &State) -> Vec<(Newcomer, Duration)> {
         let members = &state.journal.services.get(service)?.members;
         let new = !ids.is_empty()
             && !ids.iter().any(|id| members.has_served(id))
-            && !state.locked.contains_key(service);
+            && !state.locks.is_taken(service);
         let min_ready = state.service(service)?.rollout.min_ready;
         let newcomer = Newcomer { service: service.clone(), from, to, ids };
         (new && up).then_some((newcomer, min_ready))

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_that_went_over_the_leash_still_accepts() {
+    fn a_listener_that_was_handed_over_still_accepts() {
         let (ours, theirs) = Handoff::pair().unwrap();
         let theirs = Handoff(theirs);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_leash_ends_the_orders() {
+    fn the_end_of_the_supervisor_ends_the_orders() {
         let (ours, theirs) = Handoff::pair().unwrap();
         let mut orders = Handoff(theirs).orders().unwrap();
         ours.send(Order::drain(Duration::from_secs(25)), &[]).unwrap();

@@ -166,7 +166,7 @@ impl State {
             decided: state.is_some_and(|state| state.weights.is_some()),
             down_for: now.saturating_duration_since(since),
             patience: config.map_or(Some(Duration::from_secs(3)), |c| c.rollout.failover),
-            locked: self.locked.contains_key(name),
+            locked: self.locks.is_taken(name),
             choices: self.choices(name, weights),
         }
     }
@@ -216,7 +216,7 @@ impl State {
         let key = (found.service.clone(), found.color, found.id());
         let ready = self.health.get(&key).is_some_and(|health| health.passes());
         let candidate =
-            self.locked.contains_key(&found.service) && !self.served.contains(&found.container);
+            self.locks.is_taken(&found.service) && !self.served.contains(&found.container);
         let doomed = self.sighting.is_doomed(&WorkloadId::local(found.container.as_str()));
         ready && found.unwell.is_none() && !candidate && !doomed
     }

@@ -206,7 +206,7 @@ fn still_holds(state: &State, changes: &Changes, how: &How) -> Result<(), Error>
         return Ok(());
     }
     for (service, weights) in changes {
-        state.unlocked(service)?;
+        state.locks.check(service)?;
         for color in Color::ALL.into_iter().filter(|color| weights.serves(*color)) {
             if !how.force && state.endpoints(service, color).is_empty() {
                 let message = format!("{color} of {service} has no endpoint to give a share to");

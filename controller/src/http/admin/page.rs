@@ -35,6 +35,9 @@ fn write(page: &mut String, status: &Status, rates: &Rates) -> fmt::Result {
     if let Some(error) = &status.journal_error {
         writeln!(page, "<p class=bad>Deploys are refused: {}</p>", Text(error))?;
     }
+    for note in &status.journal_notes {
+        writeln!(page, "<p class=bad>The journal: {}</p>", Text(note))?;
+    }
     if let Some(error) = &status.docker_error {
         writeln!(page, "<p class=bad>Docker does not answer: {}</p>", Text(error))?;
     }
