@@ -53,10 +53,23 @@ pub struct Discovery {
     /// Where those can be reached that get none, and would if nothing else were left. They are
     /// probed as well.
     pub spares: Vec<ContainerEndpoint>,
+    /// Where each container stands, whatever its state, by its ID.
+    pub placed: BTreeMap<String, Placed>,
     /// How many containers each color has, whatever their state.
     pub present: BTreeMap<(ServiceName, Color), usize>,
     /// Containers that have labels of ours but serve nothing.
     pub left_out: Vec<LeftOut>,
+}
+
+/// Where a container stands in its service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Placed {
+    /// The service it belongs to.
+    pub service: ServiceName,
+    /// Its color.
+    pub color: Color,
+    /// Whether it is of the release that its color serves.
+    pub member: bool,
 }
 
 /// One address of one container.

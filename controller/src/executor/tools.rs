@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cutover_api::{Ending, RolloutEvent};
-use cutover_proxy::table::{Color, ServiceName};
+use cutover_proxy::table::{Color, EndpointId, ServiceName};
 use cutover_rollout::Phase;
 use tokio::time::Instant;
 use tracing::warn;
@@ -17,7 +17,6 @@ use crate::discovery::Discovery;
 use crate::engine::Containers;
 use crate::error::Error;
 use crate::serving::controller::Controller;
-use crate::state::Endpoint;
 
 /// The controller, the engine, and the one who looks at it. Clones share them.
 #[derive(Clone, Debug)]
@@ -90,15 +89,19 @@ impl Tools {
     /// Whether a container is ready, and no other endpoint of its service is.
     pub(super) fn is_last_ready(&self, service: &ServiceName, id: &str) -> bool {
         self.controller.state(|state| {
-            let ours = |endpoint: &Endpoint| {
-                endpoint.id.0.strip_prefix(id).is_some_and(|port| port.starts_with(':'))
+            let ours = |endpoint: &EndpointId| {
+                endpoint.0.strip_prefix(id).is_some_and(|port| port.starts_with(':'))
             };
             let mut ready = Vec::new();
             for color in Color::ALL {
                 let endpoints = state.endpoints(service, color).into_iter();
                 let up = endpoints.filter(|endpoint| state.up(service, color, endpoint));
-                ready.extend(up.map(|endpoint| ours(&endpoint)));
+                ready.extend(up.map(|endpoint| ours(&endpoint.id)));
             }
+            let spares = state.discovery.spares.iter().filter(|spare| spare.service == *service);
+            ready.extend(
+                spares.filter(|spare| state.is_ready(spare)).map(|spare| ours(&spare.id())),
+            );
             !ready.is_empty() && ready.into_iter().all(|ours| ours)
         })
     }

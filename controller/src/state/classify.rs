@@ -29,7 +29,7 @@ use crate::state::journal::{Hosts, Journal};
 use crate::state::membership::Membership;
 use crate::state::sighting::{Sighting, Workload};
 use crate::state::status::LeftOut;
-use crate::state::{ContainerEndpoint, Discovery};
+use crate::state::{ContainerEndpoint, Discovery, Placed};
 
 /// What the classification goes by.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +176,12 @@ impl Classification {
     ) {
         let workload = candidate.workload;
         let key = (service.clone(), candidate.color);
+        let placed = Placed {
+            service: service.clone(),
+            color: candidate.color,
+            member: candidate.spare.is_none(),
+        };
+        self.discovery.placed.insert(workload.container.id.clone().into(), placed);
         if candidate.spare.is_none() {
             *self.discovery.present.entry(key).or_default() += 1;
         }

@@ -1,5 +1,7 @@
 //! Which endpoints get requests.
 
+use crate::engine::WorkloadId;
+use crate::state::ContainerEndpoint;
 use cutover_proxy::table::{Color, ServiceName};
 
 use super::{Endpoint, EndpointKey, State};
@@ -18,6 +20,14 @@ impl State {
         let forced = self.journal.services.get(name).is_some_and(|s| s.forced.contains(&color));
         let any_well = || self.endpoints(name, color).iter().any(|e| self.is_well(name, color, e));
         forced && self.weights(name).serves(color) && endpoint.address.is_some() && !any_well()
+    }
+
+    /// Whether a container passes its probes, and was not told to stop, whether it serves or not.
+    pub(crate) fn is_ready(&self, found: &ContainerEndpoint) -> bool {
+        let key = (found.service.clone(), found.color, found.id());
+        let passes = self.health.get(&key).is_some_and(|health| health.passes());
+        let doomed = self.sighting.is_doomed(&WorkloadId::local(&found.container));
+        passes && found.unwell.is_none() && !doomed
     }
 
     /// Whether probes and Docker find an endpoint fit to serve.

@@ -29,7 +29,6 @@ impl Site {
         };
         let ids = |all: &[&Container]| all.iter().map(|c| c.id.as_str().to_owned()).collect();
         let old = self.running(from);
-        let all_of_color: Vec<&Container> = self.color(to).iter().collect();
         let part = Part {
             service: self.service.clone(),
             batch: 0,
@@ -42,7 +41,7 @@ impl Site {
             pull: deploy.pull.unwrap_or_default(),
             replicas: self.replicas(&templates, from, to, revision),
             old: ids(&old),
-            displaced: ids(&all_of_color),
+            displaced: ids(&self.color(to)),
             labelled: self.labelled(),
             retain: self.config.rollout.retain,
             keep_failed: Part::keeps_failed(

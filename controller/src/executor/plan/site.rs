@@ -6,12 +6,10 @@ use cutover_proxy::table::{Color, ServiceName};
 
 use crate::config::ServiceConfig;
 use crate::config::labels::Labels;
-use crate::discovery::classify;
 use crate::engine::{Container, State};
 use crate::error::Error;
 use crate::executor::history::Release;
 use crate::serving::controller::Controller;
-use crate::state::membership::Membership;
 use crate::state::service::ServiceState;
 use crate::state::weights::{Target, Weights};
 
@@ -24,9 +22,16 @@ pub(in crate::executor) struct Site {
     pub(super) weights: Weights,
     /// All of the service, whatever their state.
     pub(super) containers: Vec<Container>,
-    colors: BTreeMap<Color, Vec<Container>>,
+    colors: BTreeMap<Color, Vec<Slotted>>,
     /// Whether containers name their color themselves.
     labelled: bool,
+}
+
+/// A container in its color.
+struct Slotted {
+    container: Container,
+    /// Whether it is of the release that the color serves.
+    member: bool,
 }
 
 impl Site {
@@ -41,11 +46,9 @@ impl Site {
     ) -> Result<Self, Error> {
         let config = controller.state(|state| state.service(service).cloned());
         let journaled = controller.service_state(service);
-        let members = &journaled.members;
-        let ours =
-            |labels: Labels| labels.service == *service && members.takes(labels.project.as_deref());
-        let all = all.iter().filter(|container| labels_of(container).is_some_and(ours));
-        let mut containers: Vec<_> = all.cloned().collect();
+        let placed = controller.state(|state| state.discovery.placed.clone());
+        let place = |c: &Container| placed.get(c.id.as_str()).filter(|p| p.service == *service);
+        let mut containers: Vec<_> = all.iter().filter(|c| place(c).is_some()).cloned().collect();
         containers.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         let last = || containers.last().and_then(labels_of).or_else(|| recorded(&journaled));
         let config = match config {
@@ -61,13 +64,16 @@ impl Site {
                 }
             },
         };
-        let mut colors: BTreeMap<Color, Vec<Container>> = BTreeMap::new();
-        let named = |container: &Container| labels_of(container).and_then(|labels| labels.color);
+        let mut colors: BTreeMap<Color, Vec<Slotted>> = BTreeMap::new();
         for container in &containers {
-            if let Some(color) = color(container, named(container), members) {
-                colors.entry(color).or_default().push(container.clone());
+            let Some(place) = place(container) else { continue };
+            // What a former rollout has put out of its color is that one's, or retained.
+            if !journaled.members.is_aside(container.id.as_str()) {
+                let slotted = Slotted { container: container.clone(), member: place.member };
+                colors.entry(place.color).or_default().push(slotted);
             }
         }
+        let named = |container: &Container| labels_of(container).and_then(|labels| labels.color);
         let labelled = match containers.is_empty() {
             true => recorded(&journaled).is_some_and(|labels| labels.color.is_some()),
             false => containers.iter().any(|container| named(container).is_some()),
@@ -77,15 +83,21 @@ impl Site {
         Ok(Self { service, config, journaled, weights, containers, colors, labelled })
     }
 
-    /// The containers of a color, oldest first.
-    pub(super) fn color(&self, color: Color) -> &[Container] {
-        self.colors.get(&color).map(Vec::as_slice).unwrap_or_default()
+    /// The containers of a color, oldest first: those that it serves, and others that came to it.
+    pub(super) fn color(&self, color: Color) -> Vec<&Container> {
+        self.slot(color).iter().map(|slotted| &slotted.container).collect()
     }
 
-    /// Those of a color that run.
+    /// Those of a color that get requests when it serves, and run.
     pub(in crate::executor) fn running(&self, color: Color) -> Vec<&Container> {
-        let runs = |c: &&Container| matches!(c.state, State::Running | State::Paused);
-        self.color(color).iter().filter(runs).collect()
+        let runs =
+            |c: &&Container| matches!(c.state, State::Running | State::Paused | State::Restarting);
+        let members = self.slot(color).iter().filter(|slotted| slotted.member);
+        members.map(|slotted| &slotted.container).filter(runs).collect()
+    }
+
+    fn slot(&self, color: Color) -> &[Slotted] {
+        self.colors.get(&color).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether containers name their color themselves.
@@ -126,17 +138,6 @@ fn labels_of(container: &Container) -> Option<Labels> {
     Labels::parse(labels).ok().flatten()
 }
 
-fn color(container: &Container, own: Option<Color>, members: &Membership) -> Option<Color> {
-    let id = container.id.as_str();
-    if members.is_aside(id) {
-        return None;
-    }
-    if container.labels.contains_key(&classify::rollout_label()) {
-        return members.assigned(id);
-    }
-    own.or_else(|| members.placed(&classify::release(container)))
-}
-
 #[cfg(test)]
 impl Site {
     /// A service of these containers, by color.
@@ -146,10 +147,11 @@ impl Site {
         all: &[(Option<Color>, Container)],
         journaled: ServiceState,
     ) -> Self {
-        let mut colors: BTreeMap<Color, Vec<Container>> = BTreeMap::new();
+        let mut colors: BTreeMap<Color, Vec<Slotted>> = BTreeMap::new();
         for (color, container) in all {
             if let Some(color) = color {
-                colors.entry(*color).or_default().push(container.clone());
+                let slotted = Slotted { container: container.clone(), member: true };
+                colors.entry(*color).or_default().push(slotted);
             }
         }
         let containers: Vec<_> = all.iter().map(|(_, container)| container.clone()).collect();

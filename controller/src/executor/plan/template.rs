@@ -111,7 +111,7 @@ impl Site {
     fn newest(&self, color: Color) -> Vec<&Container> {
         let running = newest_release(self.running(color));
         match running.is_empty() {
-            true => newest_release(self.color(color).iter().collect()),
+            true => newest_release(self.color(color)),
             false => running,
         }
     }
