@@ -8,6 +8,7 @@ mod history;
 mod janitor;
 mod plan;
 mod prepare;
+mod preparing;
 mod progress;
 mod pull;
 mod ready;
@@ -33,6 +34,7 @@ use tokio::time::timeout;
 
 use self::begin::Beginning;
 use self::plan::Plan;
+use self::preparing::Preparing;
 use self::progress::Progress;
 use self::record::{Kind, Record};
 use self::request::{Deploy, Rollback};
@@ -51,6 +53,8 @@ pub(crate) struct Rollouts {
     tools: Tools,
     /// By the rollout's ID. Locked for a look or a change, never across an await.
     running: Arc<Mutex<BTreeMap<String, Handle>>>,
+    /// Those that are not under way yet.
+    preparing: Preparing,
     /// Whether what the journal held has been taken up: nothing new begins before.
     begun: Arc<tokio::sync::watch::Sender<bool>>,
 }
@@ -67,6 +71,7 @@ impl Rollouts {
         let rollouts = Self {
             tools,
             running: Arc::default(),
+            preparing: Preparing::default(),
             begun: Arc::new(tokio::sync::watch::Sender::new(false)),
         };
         let this = rollouts.clone();

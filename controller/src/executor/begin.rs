@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use cutover_api::{Line, RolloutEvent};
-use cutover_proxy::table::ServiceName;
+use cutover_api::{Ending, Line, Report, RolloutEvent};
+use cutover_proxy::table::{Color, ServiceName};
 use cutover_rollout::{Event, Phase};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::plan::{self, Plan};
+use super::prepare::{SOMEONE, now};
 use super::progress::Progress;
 use super::record::{Kind, Record};
 use super::request::{Deploy, Rollback};
@@ -90,15 +91,27 @@ impl Rollouts {
             let (service, phase) = (service.clone(), Phase::Plan.into());
             progress.say(RolloutEvent::Phase { service, phase });
         }
+        let mut preparation = self.preparing.enter(&wanted.services);
         self.tools.can_begin().await?;
-        let Some(plan) = self.cleared(&wanted, &with.logins, &progress).await? else {
-            return Ok(());
+        let plan = tokio::select! {
+            plan = self.cleared(&wanted, &with.logins, &progress) => plan?,
+            reason = preparation.aborted() => {
+                self.tools.refuse_unplanned(&wanted, &reason, &progress);
+                return Ok(());
+            }
         };
+        let Some(plan) = plan else { return Ok(()) };
         for (part, _) in &plan.parts {
             self.tools.remember_found(part).await;
         }
         let record = Tools::record(plan, &wanted.deploy, wanted.kind());
         self.run_with(record, with);
+        let late = preparation.aborted_late();
+        if let (Some(reason), Some(service)) = (late, wanted.services.first())
+            && let Some(handle) = self.under_way(service)
+        {
+            handle.tell(Event::Abort { reason });
+        }
         Ok(())
     }
 
@@ -145,6 +158,27 @@ impl Rollouts {
                 }
             }
             self.tools.remove_abandoned(service).await;
+        }
+    }
+}
+
+impl Tools {
+    /// Reports what was ended before there was a plan.
+    fn refuse_unplanned(&self, wanted: &Wanted, reason: &str, progress: &Progress) {
+        for service in &wanted.services {
+            let active = self.controller.state(|state| state.weights(service)).active();
+            let from = active.colors().first().copied().unwrap_or(Color::Blue);
+            let revision = self.controller.service_state(service).members.last_revision() + 1;
+            let colors = (from, from.other());
+            let report = Report {
+                reason: Some(reason.to_owned()),
+                image: wanted.deploy.image.clone().unwrap_or_default(),
+                at: now(),
+                by: wanted.deploy.by.clone().unwrap_or_else(|| SOMEONE.into()),
+                ..Report::new(service, revision, colors, wanted.kind(), Ending::Refused)
+            };
+            self.controller.rollout_finished(service, report.result);
+            progress.send(Line::Report(report));
         }
     }
 }

@@ -200,4 +200,5 @@ pub(super) fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-const SOMEONE: &str = "control socket";
+/// Who asks, where they do not say.
+pub(super) const SOMEONE: &str = "control socket";

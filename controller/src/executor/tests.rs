@@ -49,6 +49,7 @@ impl Stage {
         let rollouts = Rollouts {
             tools: Tools { controller, containers, discovery },
             running: Arc::default(),
+            preparing: Preparing::default(),
             begun: Arc::new(watch::Sender::new(true)),
         };
         Self { house, rollouts }

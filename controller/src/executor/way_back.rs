@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use cutover_api::{Aborted, Ending, Line, Report};
-use cutover_proxy::table::ServiceName;
+use cutover_proxy::table::{Color, ServiceName};
 use cutover_rollout::{Event, Phase};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::prepare::now;
+use super::prepare::{SOMEONE, now};
 use super::record::Kind;
 use super::request::Rollback;
 use super::run::{Handle, Side, Standing};
@@ -39,9 +39,27 @@ impl Rollouts {
     ) -> Result<Aborted, Error> {
         self.begun().await;
         self.tools.known(service)?;
+        let reason = format!("aborted by {}", by.unwrap_or(SOMEONE));
+        if self.preparing.abort(service, &reason) {
+            return Ok(self.aborted_unplanned(service));
+        }
         let nothing = || Error::NotFound(format!("{service} has no rollout to abort"));
         let handle = self.under_way(service).ok_or_else(nothing)?;
-        self.end(handle, service, &format!("aborted by {}", by.unwrap_or(SOMEONE))).await
+        self.end(handle, service, &reason).await
+    }
+
+    /// Nothing of it had begun: what serves goes on.
+    fn aborted_unplanned(&self, service: &ServiceName) -> Aborted {
+        let controller = &self.tools.controller;
+        let active = controller.state(|state| state.weights(service)).active();
+        Aborted {
+            service: service.clone(),
+            revision: controller.service_state(service).members.last_revision() + 1,
+            phase: Phase::Plan.into(),
+            result: Ending::Refused,
+            serves: active.colors().first().copied().unwrap_or(Color::Blue),
+            generation: controller.generation(),
+        }
     }
 
     /// Makes a color serve by hand. Where that is the one which a rollout has just flipped away
@@ -172,10 +190,15 @@ impl Rollouts {
         Ok(())
     }
 
-    /// The rollout of a service that is not done yet.
+    /// The newest rollout of a service that is not done yet: one before it may still drain.
     pub(super) fn under_way(&self, service: &ServiceName) -> Option<Handle> {
-        let mut handles = self.of(service).into_iter();
-        handles.find(|handle| !handle.standing().is_past_return())
+        let handles = self.of(service).into_iter();
+        let open = handles.filter_map(|handle| {
+            let standing = handle.standing();
+            let revision = standing.side(service)?.revision;
+            (!standing.is_past_return()).then_some((revision, handle))
+        });
+        open.max_by_key(|(revision, _)| *revision).map(|(_, handle)| handle)
     }
 }
 
@@ -197,6 +220,5 @@ impl Standing {
     }
 }
 
-const SOMEONE: &str = "control socket";
 /// For the table that brings the old color back: the link's own deadline, a few times.
 const SETTLED: Duration = Duration::from_secs(30);
