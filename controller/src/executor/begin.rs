@@ -88,7 +88,7 @@ impl Rollouts {
     async fn begin_as(&self, wanted: Wanted, with: Beginning) -> Result<(), Error> {
         let progress = Progress::new(self.tools.controller.clone(), Some(with.client.clone()));
         for service in &wanted.services {
-            let (service, phase) = (service.clone(), Phase::Plan.into());
+            let (service, phase) = (service.clone(), Phase::Plan);
             progress.say(RolloutEvent::Phase { service, phase });
         }
         let mut preparation = self.preparing.enter(&wanted.services);

@@ -152,7 +152,7 @@ impl Record {
     pub(crate) fn reached(&self, service: &ServiceName) -> Option<&Part> {
         let ours = || self.parts.iter().filter(|part| part.service == *service);
         let come_to = self.machine.flipped().min(1);
-        ours().filter(|part| part.batch <= come_to).last().or_else(|| ours().next())
+        ours().rfind(|part| part.batch <= come_to).or_else(|| ours().next())
     }
 
     /// The release that it brings to a service, of both colors where both serve.

@@ -48,8 +48,9 @@ impl Workload {
 
     fn settle(&mut self, services: &BTreeMap<ServiceName, ServiceConfig>) {
         if let Ok(labels) = &self.labels {
-            let base = services.get(&labels.service);
-            self.settings = labels.over(base.unwrap_or(&ServiceConfig::default())).into();
+            let unconfigured = ServiceConfig::default();
+            let base = services.get(&labels.service).unwrap_or(&unconfigured);
+            self.settings = labels.over(base).into();
         }
     }
 }

@@ -122,9 +122,9 @@ impl Execution {
             Some(shares.collect())
         };
         match action {
-            Action::Flip { batch } => {
-                of_batch(*batch, |part| Some(part.both.unwrap_or(Weights::of(part.to.into()))))
-            }
+            Action::Flip { batch } => of_batch(*batch, |part| {
+                Some(part.both.unwrap_or_else(|| Weights::of(part.to.into())))
+            }),
             Action::Revert { batch } => {
                 of_batch(*batch, |part| Some(Weights::of(part.from.into())))
             }

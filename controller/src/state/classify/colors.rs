@@ -110,7 +110,7 @@ fn place<'f>(
             }
             color
         }
-        None if made || aside => members.placed(&release).unwrap_or(active.other()),
+        None if made || aside => members.placed(&release).unwrap_or_else(|| active.other()),
         None => members.place(&release, active),
     };
     Candidate {

@@ -37,14 +37,14 @@ pub(super) fn choose(
     candidates.first()?;
     let kept = members.live_labels().iter().map(|(k, v)| (k.as_str(), v.as_str()));
     if let Ok(Some(kept)) = Labels::parse(kept) {
-        let base = facts.services.get(&kept.service);
-        let settings = kept.over(base.unwrap_or(&ServiceConfig::default()));
+        let unconfigured = ServiceConfig::default();
+        let settings = kept.over(facts.services.get(&kept.service).unwrap_or(&unconfigured));
         return Some(Live { settings, labels: None });
     }
     let runs = |c: &&Candidate<'_>| c.workload.runs();
-    let guess = candidates.iter().filter(runs).filter(serving).next_back();
+    let guess = candidates.iter().filter(runs).rfind(serving);
     let guess = guess.or_else(|| candidates.iter().rfind(serving));
-    let guess = guess.or_else(|| candidates.iter().rfind(runs)).or(candidates.last())?;
+    let guess = guess.or_else(|| candidates.iter().rfind(runs)).or_else(|| candidates.last())?;
     Some(Live { settings: guess.workload.settings.as_ref().clone(), labels: None })
 }
 
