@@ -19,7 +19,7 @@ use super::record::Part;
 use super::request::Deploy;
 use crate::config::ServiceConfig;
 use crate::config::labels::INTERNAL_PREFIX;
-use crate::engine::{Container, Notice};
+use crate::engine::{Container, EngineError, Notice};
 use crate::error::Error;
 use crate::registry::Logins;
 
@@ -65,7 +65,10 @@ impl Plan {
             Err(error) => {
                 self.blockers.push(Finding {
                     service: part.service.clone(),
-                    code: "copy".into(),
+                    code: match error {
+                        EngineError::ImageUnknown { .. } => "image_unknown".into(),
+                        _ => "copy".into(),
+                    },
                     message: format!("what its containers were made of is not known: {error}"),
                     fix: error.fix().unwrap_or_else(|| RECREATE.into()),
                 });

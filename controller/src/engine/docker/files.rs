@@ -31,7 +31,7 @@ impl Docker {
             match self.put_in(id, inspected).await {
                 Ok(more) => paths.extend(more),
                 Err(error) if error.is_not_found() => return Err(error),
-                Err(error) => files.lost.push(("what".into(), error.to_string())),
+                Err(error) => files.lost.push(("any file".into(), error.to_string())),
             }
         }
         paths.sort();

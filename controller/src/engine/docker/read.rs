@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, ImageInspect, MountPoint,
+    ContainerInspectResponse, ContainerStateStatusEnum, Health, HealthStatusEnum, ImageInspect,
+    MountPoint,
 };
 
 use crate::engine::clone_spec::is_anonymous;
@@ -17,16 +18,6 @@ pub(in crate::engine) fn container(inspected: ContainerInspectResponse) -> Optio
     let host = inspected.host_config.unwrap_or_default();
     let state = inspected.state.unwrap_or_default();
     let settings = inspected.network_settings.unwrap_or_default();
-    let health = state.health.unwrap_or_default();
-    let wellness = match health.status {
-        Some(HealthStatusEnum::HEALTHY) => Wellness::Healthy,
-        Some(HealthStatusEnum::STARTING) => Wellness::Starting,
-        Some(HealthStatusEnum::UNHEALTHY) => {
-            let last = health.log.unwrap_or_default().pop();
-            Wellness::Unhealthy(last.and_then(|log| log.output).unwrap_or_default())
-        }
-        Some(HealthStatusEnum::EMPTY | HealthStatusEnum::NONE) | None => Wellness::Unchecked,
-    };
     let networks = settings.networks.unwrap_or_default();
     let joined = networks.keys().cloned().collect();
     let networks = networks.into_iter().filter_map(|(name, endpoint)| {
@@ -58,7 +49,7 @@ pub(in crate::engine) fn container(inspected: ContainerInspectResponse) -> Optio
             Some(ContainerStateStatusEnum::RUNNING) => State::Running,
             _ => State::Stopped,
         },
-        wellness,
+        wellness: wellness(state.health.unwrap_or_default()),
         restarts: inspected.restart_count.and_then(|n| n.try_into().ok()).unwrap_or(0),
         exit_code: state.exit_code.unwrap_or(0),
         oom_killed: state.oom_killed.unwrap_or(false),
@@ -74,10 +65,20 @@ pub(in crate::engine) fn container(inspected: ContainerInspectResponse) -> Optio
             .map_or(STOP_GRACE, Duration::from_secs),
         writable_mounts: writable.filter_map(|mount| mount.name.or(mount.source)).collect(),
         memory: host.memory.and_then(|bytes| bytes.try_into().ok()).unwrap_or(0),
-        health_checked: config.healthcheck.is_some_and(|check| {
-            check.test.is_some_and(|test| !test.is_empty() && test != ["NONE"])
-        }),
+        health_checked: config.healthcheck.and_then(|check| check.test).is_some_and(is_asked),
     })
+}
+
+fn wellness(health: Health) -> Wellness {
+    match health.status {
+        Some(HealthStatusEnum::HEALTHY) => Wellness::Healthy,
+        Some(HealthStatusEnum::STARTING) => Wellness::Starting,
+        Some(HealthStatusEnum::UNHEALTHY) => {
+            let last = health.log.unwrap_or_default().pop();
+            Wellness::Unhealthy(last.and_then(|log| log.output).unwrap_or_default())
+        }
+        Some(HealthStatusEnum::EMPTY | HealthStatusEnum::NONE) | None => Wellness::Unchecked,
+    }
 }
 
 /// An image; `None` for an answer without an ID.
@@ -105,6 +106,10 @@ pub(super) fn time(text: &str) -> Option<SystemTime> {
     let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
     let offset = Duration::from_secs(seconds);
     if ahead { local.checked_sub(offset) } else { local.checked_add(offset) }
+}
+
+fn is_asked(test: Vec<String>) -> bool {
+    !test.is_empty() && test != ["NONE"]
 }
 
 /// Docker's own.
