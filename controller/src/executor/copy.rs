@@ -46,6 +46,8 @@ impl Tools {
                     notices.extend(blueprint.notices());
                     let mut spec = blueprint.copy(&image, &BTreeMap::new());
                     leave_compose(&mut spec);
+                    // Compose gives each service volumes of its own.
+                    spec.leave_anonymous_volumes();
                     set(&mut spec, COLOR, to.as_str());
                     spec
                 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bollard::models::{ContainerCreateBody, NetworkConnectRequest};
+use bollard::models::{ContainerCreateBody, HostConfig, NetworkConnectRequest};
 use serde::{Deserialize, Serialize};
 
 use super::files::File;
@@ -75,6 +75,12 @@ impl Spec {
         let theirs = other.body.labels.iter().flatten();
         let of_compose = theirs.filter(|(name, _)| name.starts_with(COMPOSE));
         labels.extend(of_compose.map(|(name, value)| (name.clone(), value.clone())));
+    }
+
+    /// Takes the volumes without a name off it, so that it gets new ones: it runs for good beside the
+    /// container that they were of.
+    pub(crate) fn leave_anonymous_volumes(&mut self) {
+        volumes::replace(self.body.host_config.get_or_insert_default(), &HostConfig::default());
     }
 
     /// Refuses what the original does not have: privileges, devices, paths and namespaces of the

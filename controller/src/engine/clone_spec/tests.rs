@@ -299,6 +299,12 @@ fn a_copy_mounts_the_volumes_that_have_no_name() {
     let data = format!("{}:/data:rw", volume("b"));
     assert_eq!(host.binds, strings(&["named:/named:rw", &data]));
     assert_eq!(host.mounts.unwrap()[0].source, Some(volume("b")));
+    // In a slot of its own it gets new ones.
+    let mut apart = other;
+    apart.leave_anonymous_volumes();
+    let host = apart.body.host_config.unwrap();
+    assert_eq!(host.binds, strings(&["named:/named:rw"]));
+    assert_eq!(host.mounts.unwrap()[0].source, None);
 }
 
 #[test]
