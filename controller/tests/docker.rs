@@ -253,7 +253,7 @@ fn another_edge_on_the_engine_leaves_what_a_rollout_has_made() {
     let deploy = ["deploy", &edge.service(), "--tag", "2", "--monitor", "0s", "--keep-warm", "0s"];
     assert_eq!(edge.cutover(&deploy).code, 0);
     let load = edge.load();
-    edge.meet_another_edge("it is left over from a rollout");
+    edge.meet_another_edge("failed over");
     assert_eq!(load.stop().failures, Vec::<String>::new());
     assert_eq!(edge.releases("green"), ["2"]);
 }

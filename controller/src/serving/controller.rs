@@ -153,12 +153,10 @@ impl Controller {
     ) -> Result<(), Error> {
         let this = self.clone();
         detached(async move {
-            let seen = this.change_quietly(|state| {
-                change(state);
-                state.sighting.home.is_some()
-            });
-            // Before the first look a table would be one without containers.
-            if !seen {
+            this.change_quietly(change);
+            // Its table is the first one, which somebody waits to let go.
+            if !*this.0.containers_known.borrow() {
+                this.reclassify();
                 return Ok(());
             }
             let published = {
@@ -251,6 +249,8 @@ impl Controller {
     ///
     /// `drain` is for the colors that stop serving with it; `None` is what the config says.
     pub(crate) async fn publish(&self, drain: Option<DrainConfig>) -> Result<Applied, Error> {
+        // A table without containers would take from a proxy that serves what it serves.
+        self.0.containers_known.subscribe().wait_for(|known| *known).await.ok();
         self.reclassify();
         let (table, live, same) = self.state(|state| {
             let table = table::build(state);

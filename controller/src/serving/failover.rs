@@ -6,7 +6,7 @@
 mod decide;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cutover_api::{Ending, Kind, Report, Target};
 use cutover_proxy::table::{Color, ServiceName};
@@ -15,9 +15,10 @@ use tracing::{error, warn};
 
 pub(crate) use self::decide::Reason;
 use self::decide::{Choice, Decision, Outlook, decide};
-use crate::engine::WorkloadId;
+use crate::engine::{Container, WorkloadId};
 use crate::panics::detached;
 use crate::serving::controller::Controller;
+use crate::state::classify::rollout_label;
 use crate::state::events::EventKind;
 use crate::state::history;
 use crate::state::weights::Weights;
@@ -163,12 +164,20 @@ impl State {
         Outlook {
             up: self.is_up(name),
             present: Color::ALL.into_iter().any(|c| weights.serves(c) && present(c)),
-            decided: state.is_some_and(|state| state.weights.is_some()),
+            decided: state.is_some_and(|state| state.weights.is_some()) || self.is_settled(name),
             down_for: now.saturating_duration_since(since),
             patience: config.map_or(Some(Duration::from_secs(3)), |c| c.rollout.failover),
             locked: self.locks.is_taken(name),
             choices: self.choices(name, weights),
         }
+    }
+
+    /// Whether the containers of a service have not just been brought up: the journal may be lost.
+    fn is_settled(&self, name: &ServiceName) -> bool {
+        let fresh = |created: SystemTime| created.elapsed().is_ok_and(|age| age < FRESH);
+        let made = |container: &Container| container.labels.contains_key(&rollout_label());
+        let ours = || self.sighting.of(name).map(|workload| &workload.container);
+        ours().any(made) || !ours().any(|container| fresh(container.created))
     }
 
     /// What is ready and does not serve.
@@ -202,7 +211,7 @@ impl State {
                     color,
                     release: None,
                     containers: Vec::new(),
-                    created: std::time::SystemTime::UNIX_EPOCH,
+                    created: SystemTime::UNIX_EPOCH,
                     member: true,
                 });
             }
@@ -283,7 +292,7 @@ impl State {
         let (revision, kind) = (revision.unwrap_or_default(), Kind::Failover);
         let report = Report {
             reason: Some(text.clone()),
-            at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+            at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             by: kind.to_string(),
             ..Report::new(name, revision, colors, kind, Ending::Done)
         };
@@ -292,6 +301,8 @@ impl State {
     }
 }
 
+/// How long Compose may take to bring up one container of a service after the other.
+const FRESH: Duration = Duration::from_secs(10);
 /// Many changes at once are looked at once.
 const BREATH: Duration = Duration::from_millis(5);
 /// After a failover that no proxy took.

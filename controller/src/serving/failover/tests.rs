@@ -212,11 +212,30 @@ async fn a_fresh_pair_starts_with_blue_however_its_containers_come() {
     let house = House::new().await;
     let (blue, _) = app().await;
     let (green, _) = app().await;
-    let (blue, green) = (contained("b", 1, "blue", blue), contained("g", 9, "green", green));
+    let now = std::time::SystemTime::now();
+    let blue = Container { created: now, ..contained("b", 1, "blue", blue) };
+    let green = Container { created: now, ..contained("g", 9, "green", green) };
     let well = Arc::new(AtomicBool::new(true));
     let shop = Shop { house, blue, green, blue_is_well: Arc::clone(&well), green_is_well: well };
     shop.see(&[&shop.green]).await;
     shop.see(&[&shop.blue, &shop.green]).await;
     shop.house.until(|house| house.endpoints("shop").iter().any(|(_, up)| *up)).await;
     assert_eq!(shop.house.colors("shop"), [Color::Blue]);
+}
+
+#[tokio::test]
+async fn with_a_lost_journal_what_is_there_serves_at_once() {
+    let house = House::new().await;
+    let (green, _) = app().await;
+    let mut copy = contained("g", 9, "green", green);
+    copy.created = std::time::SystemTime::now();
+    copy.labels.insert(crate::state::classify::rollout_label(), "shop-r2".into());
+    let well = Arc::new(AtomicBool::new(true));
+    let (blue_is_well, green_is_well) = (Arc::clone(&well), well);
+    let shop = Shop { house, blue: copy.clone(), green: copy, blue_is_well, green_is_well };
+    let slow = Instant::now();
+    shop.see(&[&shop.green]).await;
+    shop.until_serving(Color::Green).await;
+    let down = shop.house.controller.state(|state| state.notes.contains_key(&name()));
+    assert!(down, "after {:?}", slow.elapsed());
 }
