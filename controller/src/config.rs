@@ -3,6 +3,7 @@
 //! A config file and a container's labels are two spellings of the same keys; both end up as the
 //! types of this file, and nothing behind them validates again.
 
+pub(crate) mod changes;
 mod diagnostics;
 mod env;
 pub(crate) mod file;

@@ -48,7 +48,7 @@ use crate::state::weights::Weights;
 pub struct Discovery {
     /// The live settings of services with labels; a service of the file keeps the file's.
     pub services: BTreeMap<ServiceName, ServiceConfig>,
-    /// Where the containers can be reached that get requests when their color serves.
+    /// Where the containers can be reached that get requests when their color serves, by service.
     pub endpoints: Vec<ContainerEndpoint>,
     /// Where those can be reached that get none, and would if nothing else were left. They are
     /// probed as well.
@@ -70,6 +70,16 @@ pub struct Placed {
     pub color: Color,
     /// Whether it is of the release that its color serves.
     pub member: bool,
+}
+
+impl Discovery {
+    /// The endpoints of a service.
+    #[must_use]
+    pub fn endpoints_of(&self, name: &ServiceName) -> &[ContainerEndpoint] {
+        let from = self.endpoints.partition_point(|e| e.service < *name);
+        let to = self.endpoints.partition_point(|e| e.service <= *name);
+        self.endpoints.get(from..to).unwrap_or_default()
+    }
 }
 
 /// One address of one container.
@@ -315,8 +325,8 @@ impl State {
                 endpoints.push(endpoint(id, Some(SocketAddr::new(ip, fixed.port)), None));
             }
         }
-        let ours = |e: &&ContainerEndpoint| e.service == *name && e.color == color;
-        endpoints.extend(self.discovery.endpoints.iter().filter(ours).map(Endpoint::from));
+        let ours = self.discovery.endpoints_of(name).iter().filter(|e| e.color == color);
+        endpoints.extend(ours.map(Endpoint::from));
         endpoints
     }
 

@@ -184,7 +184,8 @@ impl State {
     fn choices(&self, name: &ServiceName, weights: Weights) -> Vec<Choice> {
         let mut choices: BTreeMap<(bool, bool, &str), Choice> = BTreeMap::new();
         let idle = |found: &&ContainerEndpoint| !weights.serves(found.color);
-        let members = self.discovery.endpoints.iter().filter(idle).map(|found| (true, found));
+        let members =
+            self.discovery.endpoints_of(name).iter().filter(idle).map(|found| (true, found));
         let spares = self.discovery.spares.iter().map(|found| (false, found));
         for (member, found) in members.chain(spares) {
             if found.service != *name || !self.may_stand_in(found) {

@@ -43,7 +43,11 @@ pub(crate) fn claims(state: &State) -> BTreeMap<(HostPattern, String), Claim> {
             };
             let owner = state.journal.hosts.owner(host);
             let foreign = owner.is_some_and(|owner| owner.paths.get(&config.path) != Some(name));
-            if foreign && !state.config.services.contains_key(name) {
+            let written = state.config.services.get(name).is_some_and(|file| {
+                file.path == config.path
+                    && (file.hosts == config.hosts || file.hosts.contains(host))
+            });
+            if foreign && !written {
                 continue;
             }
             claims

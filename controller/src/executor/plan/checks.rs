@@ -1,6 +1,7 @@
 //! What could stand in a deploy's way, one by one.
 
-use crate::config::labels::COMPOSE_SERVICE;
+use crate::config::changes::changes;
+use crate::config::labels::{COMPOSE_SERVICE, Labels};
 use crate::config::{DrainConfig, ProbeKind};
 use crate::engine::{Container, PullPolicy};
 use crate::executor::Tools;
@@ -36,6 +37,14 @@ pub(super) fn check(
     let containers: Vec<_> = templates.iter().filter_map(Template::container).collect();
     if let Some(first) = containers.first() {
         container(site, part, first, deploy, plan);
+        let changes = settings(site, first, tools);
+        if !changes.is_empty() {
+            plan.warnings.push(found(
+                "settings",
+                format!("with the flip its settings change: {}", changes.join("; ")),
+                "nothing, if that is meant: they are those of the color's own labels",
+            ));
+        }
     }
     let needed: u64 = containers.iter().map(|template| template.memory).sum();
     if let Some(free) = memory_available().filter(|free| needed > *free) {
@@ -54,7 +63,7 @@ pub(super) fn check(
             format!("{} is left out: {}", left.container, left.reason),
             "correct its labels or networks and create it again",
         );
-        let passing = ["rollout", "newer release", "told to stop"];
+        let passing = ["rollout", "another release", "told to stop"];
         match passing.iter().any(|reason| left.reason.contains(reason)) {
             true => {}
             false if copied => plan.blockers.push(finding),
@@ -62,6 +71,15 @@ pub(super) fn check(
             false => {}
         }
     }
+}
+
+/// What would change of the live settings once a copy of this container serves.
+fn settings(site: &Site, template: &Container, tools: &Tools) -> Vec<String> {
+    let labels = template.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    let Ok(Some(labels)) = Labels::parse(labels) else { return Vec::new() };
+    let config = tools.controller.config();
+    let base = config.services.get(&site.service).cloned().unwrap_or_default();
+    changes(&site.config, &labels.over(&base))
 }
 
 /// What can be seen of the container that is copied.

@@ -36,8 +36,7 @@ pub(super) fn settle(
 ) {
     let registry = Registry::new(facts, projects);
     registry.release(found, services);
-    let mut order: Vec<_> =
-        services.iter_mut().filter(|(service, _)| !facts.services.contains_key(*service)).collect();
+    let mut order: Vec<_> = services.iter_mut().collect();
     let own = facts.sighting.project.as_deref();
     // Whoever has it already is not asked; of newcomers the oldest that can be reached is first.
     order.sort_by_key(|(service, group)| {
@@ -52,16 +51,14 @@ pub(super) fn settle(
             if workload.runs() && !address::reachable(workload, facts) {
                 return true;
             }
-            let wanted = routes(&workload.settings);
-            let mut refusals = wanted
-                .iter()
-                .filter_map(|(host, path)| registry.refusal(found, service, host, path));
-            if let Some(reason) = refusals.next() {
-                drop(refusals);
+            let mut wanted = routes(&workload.settings);
+            wanted.retain(|(host, path)| registry.file_has(host, path) != Some(service));
+            let refused =
+                wanted.iter().find_map(|(host, path)| registry.refusal(found, service, host, path));
+            if let Some(reason) = refused {
                 found.leave_out(workload, reason);
                 return false;
             }
-            drop(refusals);
             if address::reachable(workload, facts) {
                 for (host, path) in &wanted {
                     found.hosts.claim(host, path, service, registry.project(service));
@@ -91,6 +88,11 @@ impl<'r> Registry<'r> {
         Self { facts, projects, file }
     }
 
+    /// The service of the config file that has a route.
+    fn file_has(&self, host: &HostPattern, path: &str) -> Option<&ServiceName> {
+        self.file.get(&host.to_string())?.get(path).copied()
+    }
+
     fn project(&self, service: &ServiceName) -> Option<&str> {
         self.projects.get(service)?.as_deref()
     }
@@ -99,7 +101,7 @@ impl<'r> Registry<'r> {
     fn release(&self, found: &mut Classification, services: &BTreeMap<ServiceName, Group<'_>>) {
         let mut wanted: BTreeMap<&ServiceName, BTreeSet<(String, String)>> = BTreeMap::new();
         for (service, group) in services {
-            if !group.is_empty() && !self.facts.services.contains_key(service) {
+            if !group.is_empty() {
                 let asked = group.iter().flat_map(|(workload, _)| written(&workload.settings));
                 wanted.insert(service, asked.collect());
             }
@@ -156,11 +158,15 @@ impl<'r> Registry<'r> {
             let own = self.facts.sighting.project.as_deref();
             let project = self.project(service);
             let other = paths.get(path);
-            let foreign = project != own && *host != HostPattern::Any;
-            let other = other.or_else(|| paths.values().next().filter(|_| foreign))?;
-            return Some(format!(
-                "its route {host}{path} belongs to service {other} of the config file"
-            ));
+            let foreign = project != own
+                && *host != HostPattern::Any
+                && !paths.values().any(|other| *other == service);
+            let other = other.or_else(|| paths.values().next().filter(|_| foreign));
+            if let Some(other) = other {
+                return Some(format!(
+                    "its route {host}{path} belongs to service {other} of the config file"
+                ));
+            }
         }
         let owner = found.hosts.owner(host)?;
         let project = self.project(service);
