@@ -180,6 +180,23 @@ impl State {
         ours().any(made) || !ours().any(|container| fresh(container.created))
     }
 
+    /// What people should know of a service, in words.
+    #[must_use]
+    pub(crate) fn note(&self, name: &ServiceName) -> Option<String> {
+        if !self.down_since.contains_key(name) {
+            return self.notes.get(name).cloned();
+        }
+        let weights = self.weights(name);
+        let why = match self.choices(name, weights).is_empty() {
+            true => "nothing else of it is ready",
+            false => "what is ready serves as soon as `rollout.failover` lets it",
+        };
+        Some(format!(
+            "nothing serves: {} has no endpoint that is up, and {why}",
+            weights.active().as_str()
+        ))
+    }
+
     /// What is ready and does not serve.
     fn choices(&self, name: &ServiceName, weights: Weights) -> Vec<Choice> {
         let mut choices: BTreeMap<(bool, bool, &str), Choice> = BTreeMap::new();

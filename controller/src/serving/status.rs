@@ -78,7 +78,7 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
         draining: state.draining(name, Instant::now()),
         rollout: state.journal.rollouts_of(name).last().map(rollout),
         last_rollout: last.map(LastRollout::from),
-        note: state.notes.get(name).cloned(),
+        note: state.note(name),
     }
 }
 

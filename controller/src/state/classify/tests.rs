@@ -544,3 +544,16 @@ fn a_look_that_was_begun_before_a_container_ended_does_not_bring_it_back() {
     setting.sighting.update(&id, Some(lone), &BTreeMap::new(), begun);
     assert_eq!(names(&setting.classify()), ["web"]);
 }
+
+#[test]
+fn labels_beside_the_config_file_take_nobodys_host() {
+    let mut setting = Setting::new();
+    let victim = [("cutover.service", "shop"), ("cutover.hosts", "shop.example")];
+    let victim = of("victim", 1, "shop", &victim);
+    setting.look(std::slice::from_ref(&victim));
+    setting.services = [(web(), ServiceConfig::default())].into();
+    let thief = of("thief", 9, "evil", &[WEB, ("cutover.hosts", "shop.example")]);
+    let found = setting.look(&[victim, thief]);
+    assert_eq!(names(&found), ["victim"]);
+    assert!(reason(&found, "thief").contains("belongs to service shop"), "{found:?}");
+}
