@@ -163,7 +163,9 @@ impl Watcher {
         self.note_engine(listed.as_ref().err().map(ToString::to_string));
         let Listing { containers, unanswered } = listed.map_err(unavailable)?;
         let own = home::own(&self.containers).await;
+        let version = self.containers.version().await.ok();
         let seen = self.controller.sight(move |state| {
+            state.docker_version = version.or_else(|| state.docker_version.take());
             let first = state.sighting.home.is_none();
             state.sighting.home = Some(Home::of(own.as_ref()));
             let project = own.and_then(|own| own.label(COMPOSE_PROJECT).map(str::to_owned));

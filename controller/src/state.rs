@@ -36,6 +36,7 @@ use cutover_proxy::table::{Color, EndpointId, Pause, ServiceName, Snapshot, Tabl
 use self::drains::Drains;
 pub use self::drains::{DrainEnd, DrainKey};
 use crate::config::{Config, ServiceConfig};
+use crate::engine::EngineVersion;
 use crate::state::health::Health;
 use crate::state::journal::Journal;
 use crate::state::locks::Locks;
@@ -156,6 +157,8 @@ pub struct State {
     pub journal_notes: Vec<String>,
     /// Why Docker does not answer.
     pub docker_error: Option<String>,
+    /// Which engine it is; of the last look, `None` before the first.
+    pub(crate) docker_version: Option<EngineVersion>,
     /// The table that is live, without its generation.
     pub table: Option<TableSpec>,
     /// The shares in the table that is live.
@@ -232,6 +235,7 @@ impl State {
             journal_error: None,
             journal_notes: Vec::new(),
             docker_error: None,
+            docker_version: None,
             table: None,
             live: BTreeMap::new(),
             down_since: BTreeMap::new(),

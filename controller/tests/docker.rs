@@ -25,6 +25,18 @@ macro_rules! on_an_engine {
 }
 
 #[test]
+fn status_says_which_engine_it_is() {
+    let edge = on_an_engine!();
+    let version = edge.docker(&["version", "--format", "{{.Server.Version}}"]);
+    let engine = || edge.status().map(|status| status["docker"].clone()).unwrap_or_default();
+    eventually("the engine's version", || engine()["version"] == version.trim());
+    let api = engine()["api_version"].as_str().unwrap().to_owned();
+    assert!(api.starts_with("1."), "{api}");
+    let shown = edge.cutover(&["status"]);
+    assert!(shown.stdout.contains(&format!("Docker {} (API {api})", version.trim())), "{shown:?}");
+}
+
+#[test]
 fn a_deploy_under_load_fails_no_request() {
     let edge = on_an_engine!();
     edge.pair("1");

@@ -1,6 +1,6 @@
 //! From the state to its status.
 
-use cutover_api::{ByColor, Kind, LastRollout, RolloutStatus};
+use cutover_api::{ByColor, DockerStatus, Kind, LastRollout, RolloutStatus};
 use cutover_proxy::table::{Color, ColorStats, ServiceName, Snapshot};
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ impl Controller {
             journal_error: state.journal_error.clone(),
             journal_notes: state.journal_notes.clone(),
             docker_error: state.docker_error.clone(),
-            docker: None,
+            docker: docker(state),
             services: state.services().map(|(name, _)| service(state, name)).collect(),
             left_out: state.discovery.left_out.clone(),
         })
@@ -46,6 +46,16 @@ impl Controller {
             None => Err(Error::UnknownService { name: name.to_string(), known: state.known() }),
         })
     }
+}
+
+/// Which engine it is, unless it is switched off.
+fn docker(state: &State) -> Option<DockerStatus> {
+    let engine = state.docker_version.as_ref();
+    state.config.docker.enable.then(|| DockerStatus {
+        version: engine.map(|engine| engine.version.clone()),
+        api_version: engine.map(|engine| engine.api_version.clone()),
+        error: state.docker_error.clone(),
+    })
 }
 
 fn service(state: &State, name: &ServiceName) -> ServiceStatus {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Color as Paint, ContentArrangement, Table, presets};
 use cutover_api::{
-    ColorStatus, DrainStatus, Ending, EndpointStatus, LastRollout, RolloutStatus, ServiceStatus,
+    ColorStatus, DockerStatus, DrainStatus, Ending, EndpointStatus, LastRollout, RolloutStatus, ServiceStatus,
     Status,
 };
 use cutover_proxy::table::Color;
@@ -14,8 +14,9 @@ use crate::cli::text::{count, milliseconds, plain};
 /// The whole picture.
 pub(super) fn render(status: &Status) -> String {
     let mut out = format!("Cutover {}, generation {}\n", plain(&status.version), status.generation);
-    if let Some(version) = status.docker.as_ref().and_then(|docker| docker.version.as_ref()) {
-        writeln!(out, "Docker {}", plain(version)).ok();
+    if let Some(DockerStatus { version: Some(version), api_version, .. }) = &status.docker {
+        let api = api_version.as_deref().unwrap_or("unknown");
+        writeln!(out, "Docker {} (API {})", plain(version), plain(api)).ok();
     }
     for problem in problems(status) {
         writeln!(out, "! {}", plain(&problem)).ok();

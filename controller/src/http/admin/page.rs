@@ -19,7 +19,15 @@ fn write(page: &mut String, status: &Status, rates: &Rates) -> fmt::Result {
     page.push_str(HEAD);
     writeln!(page, "<h1>Cutover <small>{}</small></h1>", Text(&status.version))?;
     let proxy = if status.proxy.connected { "connected" } else { "<b class=bad>not connected</b>" };
-    writeln!(page, "<p>Table {} &middot; proxy {proxy}</p>", status.generation)?;
+    write!(page, "<p>Table {} &middot; proxy {proxy}", status.generation)?;
+    let docker = status.docker.as_ref();
+    if let Some(version) = docker.and_then(|docker| docker.version.as_ref()) {
+        write!(page, " &middot; Docker {}", Text(version))?;
+    }
+    if let Some(api) = docker.and_then(|docker| docker.api_version.as_ref()) {
+        write!(page, " (API {})", Text(api))?;
+    }
+    page.push_str("</p>\n");
     let config = &status.config;
     if let Some(error) = &config.error {
         writeln!(
