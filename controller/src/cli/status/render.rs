@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Color as Paint, ContentArrangement, Table, presets};
 use cutover_api::{
-    ColorStatus, DockerStatus, DrainStatus, Ending, EndpointStatus, LastRollout, RolloutStatus, ServiceStatus,
-    Status,
+    ColorStatus, DockerStatus, DrainStatus, Ending, EndpointStatus, LastRollout, RolloutStatus,
+    ServiceStatus, Status,
 };
 use cutover_proxy::table::Color;
 
@@ -192,7 +192,7 @@ mod tests {
         let text = render(&status());
         for part in [
             "generation 12",
-            "Docker 20.10.24",
+            "Docker 20.10.24 (API 1.41)",
             "config not taken, the one before is live: cutover.toml:3:1: bad",
             "! web: failed over from blue: it had no container",
             "○ blue",
