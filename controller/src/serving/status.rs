@@ -86,7 +86,10 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
         shadowed,
         colors: ByColor::each(|c| color(state, name, c)),
         draining: state.draining(name, Instant::now()),
-        rollout: state.journal.rollouts_of(name).last().map(rollout),
+        rollout: {
+            let rollouts = state.journal.rollouts_of(name);
+            rollouts.max_by_key(|(_, part)| part.revision).map(rollout)
+        },
         last_rollout: last.map(LastRollout::from),
         note: state.note(name),
     }
