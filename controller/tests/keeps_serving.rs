@@ -45,6 +45,36 @@ fn last_kind(edge: &Edge) -> String {
 }
 
 #[test]
+fn what_rollouts_have_made_serves_on_when_the_journal_is_lost() {
+    for torn in [false, true] {
+        let edge = on_an_engine!();
+        edge.replica("1", 1, false);
+        edge.until_served("1");
+        deploy(&edge, "2", "0s");
+        until_answered_by(&edge, "2");
+        edge.crash(|edge| {
+            let files =
+                fs::read_dir(edge.dir().join("state")).unwrap().map(|file| file.unwrap().path());
+            for file in files.filter(|file| file.is_file()) {
+                if torn {
+                    fs::write(file, "torn").unwrap();
+                } else {
+                    fs::remove_file(file).unwrap();
+                }
+            }
+        });
+        until_answered_by(&edge, "2");
+        // Nor is it stopped when the controller looks again.
+        edge.kill_controller();
+        eventually("the controller is back", || edge.status().is_some());
+        let load = edge.load();
+        load.passes(200);
+        load.stop_without_failure();
+        assert_eq!(edge.orphans(), Vec::<String>::new(), "torn: {torn}");
+    }
+}
+
+#[test]
 fn one_compose_service_that_is_edited_and_brought_up_serves_on() {
     each_compose(|edge, compose| {
         let mut project = ComposeProject::lone(edge, compose, "1", &[]);
@@ -101,6 +131,18 @@ fn a_forced_flip_to_an_empty_color_is_no_lasting_outage() {
     eventually("both are up", || edge.endpoints_up("blue") == 2);
     let _forced = edge.cutover(&["flip", &edge.service(), "green", "--force"]);
     eventually("blue serves again", || edge.active() == "blue" && edge.fetch().is_ok());
+}
+
+#[test]
+fn a_share_for_a_color_without_endpoints_is_refused() {
+    let edge = on_an_engine!();
+    edge.app("blue", "1");
+    edge.until_served("1");
+    let service = edge.service();
+    let said = edge.cutover(&["weight", &service, "blue=50", "green=50"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert_eq!(edge.weights()["green"], 0, "{}", edge.weights());
+    deploy(&edge, "2", "0s");
 }
 
 #[test]

@@ -102,6 +102,20 @@ fn what_is_kept_of_former_releases_is_bounded() {
     assert_eq!(release(&edge).as_deref(), Some("2"));
 }
 
+#[test]
+fn after_a_flip_back_by_hand_and_another_deploy_one_release_serves() {
+    let edge = on_an_engine!();
+    edge.pair("1");
+    let (first, service) = (edge.active(), edge.service());
+    deploy(&edge, "2", "60s");
+    let _back = edge.cutover(&["flip", &service, &first]).success();
+    deploy(&edge, "3", "60s");
+    assert_only(&edge, "3");
+    // Nor does the old color's end keep the next one waiting.
+    deploy(&edge, "2", "0s");
+    assert_only(&edge, "2");
+}
+
 fn assert_only(edge: &Edge, expected: &str) {
     for _ in 0..40 {
         assert_eq!(release(edge).as_deref(), Some(expected));
