@@ -87,6 +87,16 @@ fn what_the_user_set_is_kept_and_what_the_old_image_had_set_is_not() {
 }
 
 #[test]
+fn a_cleared_entrypoint_stays_cleared() {
+    let edge = on_an_engine!();
+    let app = App::new(&edge, "web", "1").with(&["--entrypoint", ""]);
+    let _name = app.run_with(&["/cutover", "demo-app"]);
+    edge.until_served("1");
+    deploy(&edge, "2");
+    edge.until_served("2");
+}
+
+#[test]
 fn no_volume_with_data_is_removed() {
     let edge = on_an_engine!();
     let name = App::new(&edge, "web", "1").with(&["-v", "/data"]).run();
@@ -108,4 +118,22 @@ fn no_volume_with_data_is_removed() {
         edge.docker(&["rm", "-f", &name]);
     }
     edge.engine.try_docker(&["volume", "rm", &volume]);
+}
+
+#[test]
+fn what_a_copy_cannot_have_is_named_by_the_plan() {
+    let edge = on_an_engine!();
+    let network = format!("{}-net", edge.service());
+    let third = std::process::id() % 200;
+    let subnet = format!("10.233.{third}");
+    edge.docker(&["network", "create", "--subnet", &format!("{subnet}.0/24"), &network]);
+    let address = format!("{subnet}.77");
+    let _name = App::new(&edge, "web", "1").with(&["--network", &network, "--ip", &address]).run();
+    edge.until_served("1");
+    let text = plan(&edge, "2").to_string();
+    assert!(text.contains(&address), "{text}");
+    for name in edge.containers() {
+        edge.docker(&["rm", "-f", &name]);
+    }
+    edge.docker(&["network", "rm", &network]);
 }

@@ -75,6 +75,36 @@ fn what_rollouts_have_made_serves_on_when_the_journal_is_lost() {
 }
 
 #[test]
+fn a_container_that_a_tool_recreates_with_its_labels_serves_on() {
+    let edge = on_an_engine!();
+    edge.replica("1", 1, false);
+    edge.until_served("1");
+    deploy(&edge, "2", "0s");
+    until_answered_by(&edge, "2");
+    // As Watchtower and Portainer do it: the same name, the same labels, another ID.
+    let name = edge.containers().into_iter().find(|name| !edge.is_stopped(name)).unwrap();
+    let labels = edge.docker(&["inspect", "-f", "{{json .Config.Labels}}", &name]);
+    let labels: std::collections::BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
+    edge.docker(&["rm", "-f", &name]);
+    let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let image = format!("{IMAGE}:2");
+    let mut run = vec!["run", "-d", "--name", &name, "--network"];
+    let network = edge.service();
+    run.push(&network);
+    for label in &labels {
+        run.extend(["-l", label]);
+    }
+    run.push(&image);
+    edge.docker(&run);
+    until_answered_by(&edge, "2");
+    edge.kill_controller();
+    eventually("the controller is back", || edge.status().is_some());
+    let load = edge.load();
+    load.passes(200);
+    load.stop_without_failure();
+}
+
+#[test]
 fn one_compose_service_that_is_edited_and_brought_up_serves_on() {
     each_compose(|edge, compose| {
         let mut project = ComposeProject::lone(edge, compose, "1", &[]);
@@ -99,6 +129,29 @@ fn a_stack_that_is_taken_down_and_up_after_a_deploy_serves_again() {
         deploy(edge, "3", "0s");
         until_answered_by(edge, "3");
     });
+}
+
+#[test]
+fn the_warm_color_serves_when_the_last_container_of_the_one_that_serves_has_gone() {
+    let edge = on_an_engine!();
+    edge.pair("1");
+    deploy(&edge, "2", "60s");
+    until_answered_by(&edge, "2");
+    let active = edge.active();
+    let serving =
+        edge.service_status().unwrap()["colors"][&active]["endpoints"][0]["container"].clone();
+    let load = edge.load();
+    load.passes(100);
+    edge.docker(&["rm", "-f", serving.as_str().unwrap()]);
+    until_answered_by(&edge, "1");
+    load.passes(100);
+    let served = load.stop();
+    // Each of the four clients may have had one request on it when it was killed.
+    assert!(served.failures.len() <= 4, "{:?}", served.failures);
+    let status = edge.service_status().unwrap();
+    assert_ne!(status["active"].as_str().unwrap(), active);
+    assert!(status["note"].as_str().is_some_and(|note| !note.is_empty()), "{status}");
+    assert_eq!(last_kind(&edge), "failover");
 }
 
 #[test]
