@@ -1,5 +1,6 @@
 //! Bringing a release in, and taking it back: the executor of the steps of `cutover_rollout`.
 
+mod at_rest;
 mod auto;
 mod begin;
 mod clean;

@@ -105,6 +105,12 @@ impl Rollout {
         self.flips.len()
     }
 
+    /// Whether a newer rollout has taken the place of the old containers: nothing is undone any more.
+    #[must_use]
+    pub fn has_yielded(&self) -> bool {
+        self.yielded
+    }
+
     /// On the way back, the batch that it began in: the one that failed.
     #[must_use]
     pub fn undone_from(&self) -> Option<usize> {

@@ -4,7 +4,7 @@ use cutover_rollout::Rest;
 
 /// The containers it was made for have nothing in flight, or their time is up.
 ///
-/// Only the rollout makes one, out of what its state machine says of a set; a test sees to that.
+/// Only `executor/at_rest.rs` makes one, once it has looked; a test sees to that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drained {
     rest: Rest,

@@ -14,6 +14,7 @@ use super::prepare::{SOMEONE, now};
 use super::progress::Progress;
 use super::record::{Kind, Record};
 use super::request::{Deploy, Rollback};
+use super::run::Standing;
 use super::{Rollouts, Tools, history};
 use crate::error::Error;
 use crate::registry::Logins;
@@ -133,9 +134,6 @@ impl Rollouts {
                 return refuse(&plan, &blocker.reason());
             }
             self.make_room(&wanted.services).await;
-            for (part, _) in &plan.parts {
-                self.tools.await_idle(part).await;
-            }
             if plan.still_holds(&self.tools).await? {
                 return Ok(Some(plan));
             }
@@ -148,12 +146,13 @@ impl Rollouts {
         self.run(record, with.lock, with.logins, Event::Begin, with.client);
     }
 
-    /// Has warm colors stopped that are in the way.
+    /// Has warm colors stopped that are in the way. What still drains goes on beside.
     pub(super) async fn make_room(&self, services: &[ServiceName]) {
         for service in services {
             for mut handle in self.of(service) {
                 handle.tell(Event::Supersede);
-                if timeout(ROOM, handle.ended()).await.is_err() {
+                let gone = |standing: &Standing| standing.yielded || standing.phase == Phase::Ended;
+                if timeout(ROOM, handle.until(gone)).await.is_err() {
                     warn!(%service, "the warm color is still there");
                 }
             }

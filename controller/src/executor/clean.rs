@@ -10,7 +10,6 @@ use super::Tools;
 use super::record::Part;
 use super::steps::StepError;
 use crate::config::labels::COMPOSE_PROJECT;
-use crate::engine::drained::Drained;
 use crate::engine::{Container, EngineError, State, base_name};
 
 impl Tools {
@@ -71,7 +70,8 @@ impl Tools {
         if self.serves(service, id) {
             return Ok(());
         }
-        self.containers.stop(id, &Drained::new(Rest::Idle)).await?;
+        let proof = self.at_rest(service, id, Rest::Idle)?;
+        self.containers.stop(id, &proof).await?;
         Ok(self.containers.remove(id).await?)
     }
 

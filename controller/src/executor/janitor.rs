@@ -10,7 +10,6 @@ use tracing::{info, warn};
 
 use super::Tools;
 use crate::config::labels::Labels;
-use crate::engine::drained::Drained;
 use crate::engine::{Container, State};
 use crate::panics::caught;
 
@@ -62,7 +61,7 @@ impl Tools {
                 continue;
             }
             info!(container = container.name, "stopping what a rollout had stopped");
-            let proof = Drained::new(Rest::NeverServed);
+            let Ok(proof) = self.at_rest(&service, id, Rest::NeverServed) else { continue };
             if let Err(error) = self.containers.stop(id, &proof).await {
                 warn!(container = container.name, %error, "not stopped");
             }

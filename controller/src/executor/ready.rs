@@ -13,15 +13,16 @@ use super::progress::Progress;
 use super::record::Part;
 use super::steps::StepError;
 use crate::engine::State;
+use crate::serving::ready::Ready;
 
 impl Tools {
-    /// Waits until every new container is ready and stays so.
+    /// Waits until every new container is ready and stays so. What a flip to them is to consume.
     pub(super) async fn await_ready(
         &self,
         part: &Part,
         limit: Duration,
         progress: &Progress,
-    ) -> Result<(), StepError> {
+    ) -> Result<Ready, StepError> {
         let deadline = Instant::now() + limit;
         let ready = async {
             let ids = self.endpoints(part).await?;
@@ -32,7 +33,7 @@ impl Tools {
             self.discovery.look().await?;
             let ids = self.endpoints(part).await?;
             let until = self.controller.until_ready(&part.service, part.to, &ids, deadline);
-            Ok(until.await.map(drop)?)
+            Ok(until.await?)
         };
         let never_restarted = BTreeMap::new();
         tokio::select! {

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use cutover_api::RolloutEvent;
 use cutover_proxy::table::ServiceName;
-use cutover_rollout::{Action, Event, Limits, Millis, Phase};
+use cutover_rollout::{Action, Event, Limits, Millis, Phase, Set};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::millis::millis;
 use crate::registry::Logins;
 use crate::serving::lock::RolloutLock;
+use crate::serving::ready::Ready;
 use crate::state::counted::Counted;
 use crate::state::holder::Holder;
 
@@ -48,6 +49,8 @@ pub(super) struct Execution {
     watchers: JoinSet<()>,
     /// The last lines of containers that failed.
     logs: BTreeMap<ServiceName, Vec<String>>,
+    /// The new sets that were found ready, until a flip consumes that.
+    ready: BTreeMap<Set, Ready>,
     /// What the last probes of the new containers saw.
     probes: BTreeMap<ServiceName, String>,
 }
@@ -79,6 +82,7 @@ impl Execution {
             tasks: JoinSet::new(),
             watchers: JoinSet::new(),
             logs: BTreeMap::new(),
+            ready: BTreeMap::new(),
             probes: BTreeMap::new(),
         };
         (execution, handle)
@@ -144,6 +148,9 @@ impl Execution {
             Note::Log(service, lines) => {
                 self.logs.insert(service, lines);
             }
+            Note::Ready(set, ready) => {
+                self.ready.insert(set, ready);
+            }
             Note::Pulled(service, image) => {
                 for part in self.record.parts.iter_mut().filter(|part| part.service == service) {
                     // What the history knows it by may be of a registry that is gone.
@@ -197,6 +204,10 @@ impl Execution {
         }
         if self.record.machine.step() != before {
             self.entered(before.phase);
+        }
+        // The end is shown once the report is out.
+        if self.record.machine.phase() != Phase::Ended {
+            self.show();
         }
         for action in actions {
             self.carry_out(action).await;
@@ -281,10 +292,6 @@ impl Execution {
             | Phase::PutBack
             | Phase::Ended => self.watchers.abort_all(),
             _ => {}
-        }
-        // The end is shown once the report is out.
-        if phase != Phase::Ended {
-            self.show();
         }
     }
 

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use cutover_proxy::table::{Color, ServiceName};
 use cutover_rollout::{Limits, Phase, Rest};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::Tools;
 use super::record::{Found, Part, Replica};
 use crate::config::DrainConfig;
 use crate::config::labels::INTERNAL_PREFIX;
 use crate::discovery::classify;
-use crate::engine::drained::Drained;
 use crate::engine::{EngineError, Spec, WorkloadId};
 use crate::error::Error;
 use crate::serving::edge::Applied;
+use crate::serving::ready::Ready;
 use crate::state::drains::DrainEnd;
 use crate::state::service::ServiceState;
 use crate::state::weights::Weights;
@@ -69,9 +69,26 @@ impl Tools {
         drained.ok_or_else(by_somebody)
     }
 
-    /// Makes shares live for a step of the machine. A color that is to serve alone must have
-    /// somebody to serve; one that is put back may take a while to be up again.
-    pub(super) async fn apply(
+    /// Flips to new containers. A color that nobody has found ready yet is asked now: containers that
+    /// run already, or another try.
+    pub(super) async fn flip(
+        &self,
+        parts: &[Part],
+        mut ready: Vec<Ready>,
+        shares: &[(ServiceName, Weights)],
+        drain: Option<DrainConfig>,
+    ) -> Result<Applied, StepError> {
+        for Part { service, to, .. } in parts {
+            if !ready.iter().any(|ready| ready.service() == service && ready.color() == *to) {
+                ready.push(self.controller.ready_now(service, *to).await?);
+            }
+        }
+        Ok(self.controller.bring_in(ready, shares, drain).await?)
+    }
+
+    /// Makes shares of the way back live. A color that is to serve alone must have somebody to serve;
+    /// one that is put back may take a while to be up again.
+    pub(super) async fn bring_back(
         &self,
         phase: Phase,
         parts: &[Part],
@@ -81,14 +98,12 @@ impl Tools {
         let colors = |color: fn(&Part) -> Color| -> Vec<_> {
             parts.iter().map(|part| (part.service.clone(), color(part))).collect()
         };
-        match phase {
-            Phase::Flip => self.can_serve(&colors(|part| part.to))?,
-            Phase::Revert => self.can_serve(&colors(|part| part.from))?,
-            _ => {
-                let (back, end) = (colors(|part| part.to), Instant::now() + BACK);
-                while self.can_serve(&back).is_err() && Instant::now() < end {
-                    sleep(POLL).await;
-                }
+        if phase == Phase::Revert {
+            self.can_serve(&colors(|part| part.from))?;
+        } else {
+            let (back, end) = (colors(|part| part.to), Instant::now() + BACK);
+            while self.can_serve(&back).is_err() && Instant::now() < end {
+                sleep(POLL).await;
             }
         }
         Ok(self.controller.set_weights(shares, drain).await?)
@@ -157,7 +172,8 @@ impl Tools {
             if words.is_empty() {
                 words = self.containers.last_words(id).await.unwrap_or_default();
             }
-            self.containers.stop(id, &Drained::new(rest)).await?;
+            let proof = self.at_rest(&part.service, id, rest)?;
+            self.containers.stop(id, &proof).await?;
             match part.keep_failed {
                 true => kept.push(id.to_owned()),
                 false => self.containers.remove(id).await?,
@@ -183,18 +199,12 @@ impl Tools {
             if self.is_last_ready(service, id) {
                 return Err(StepError::passing(format!("nothing else of {service} is ready")));
             }
-            self.containers.stop(id, &Drained::new(rest)).await?;
+            let proof = self.at_rest(service, id, rest)?;
+            self.containers.stop(id, &proof).await?;
             stopped.push(id.clone());
         }
         self.note(service, |state| state.members.park(&stopped)).await;
         Ok(())
-    }
-
-    /// Waits until nothing is left from when the color served before.
-    pub(super) async fn await_idle(&self, part: &Part) {
-        let generation = self.controller.generation();
-        let drained = self.controller.drained(&part.service, part.to, generation);
-        timeout(IDLE, drained).await.ok();
     }
 }
 
@@ -211,5 +221,3 @@ fn made_here(part: &Part) -> bool {
 /// For what was there before to be probed again.
 const BACK: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
-/// The deadlines of that drain are kept elsewhere; this is only against waiting for ever.
-const IDLE: Duration = Duration::from_secs(600);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::config::DrainConfig;
 use crate::millis::millis;
 use crate::state::journal::{Journal, StoredDrain};
+use crate::state::live::is_of;
 
 /// Which drain: whose work, and the first table without it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -131,6 +132,13 @@ impl Drains {
         if let Some(running) = newest.and_then(|key| self.running.get_mut(&key)) {
             running.limits = limits;
         }
+    }
+
+    /// Whether anything of a container drains.
+    #[must_use]
+    pub fn has(&self, service: &ServiceName, id: &str) -> bool {
+        let mut drains = self.running.iter().filter(|(key, _)| key.service == *service);
+        drains.any(|(_, running)| running.endpoints.iter().any(|endpoint| is_of(endpoint, id)))
     }
 
     /// Whether nothing drains.

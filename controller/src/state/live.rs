@@ -80,11 +80,23 @@ impl State {
         wanted.or_else(|| self.service(name).map(|s| s.drain)).unwrap_or(GONE)
     }
 
+    /// Whether the live table names a container.
+    #[must_use]
+    pub fn names_container(&self, service: &ServiceName, id: &str) -> bool {
+        let mut pools = self.pools.iter().filter(|((of, _), _)| of == service);
+        pools.any(|(_, endpoints)| endpoints.iter().any(|endpoint| is_of(endpoint, id)))
+    }
+
     /// Whether a color gets requests in the live table.
     #[must_use]
     pub fn serves(&self, name: &ServiceName, color: Color) -> bool {
         self.live.get(name).is_some_and(|weights| weights.serves(color))
     }
+}
+
+/// Whether an endpoint is a container's: its ID and a port.
+pub(super) fn is_of(endpoint: &EndpointId, id: &str) -> bool {
+    endpoint.0.strip_prefix(id).is_some_and(|port| port.starts_with(':'))
 }
 
 /// The endpoints of each pool of a table.

@@ -108,9 +108,11 @@ impl Execution {
 
     fn await_ready(&mut self, set: Set) {
         let limit = Duration::from_millis(self.limits(&set.service).deploy_ms);
-        let progress = self.progress.clone();
-        self.ask(Phase::Ready, set, move |tools, part| async move {
-            tools.await_ready(&part, limit, &progress).await
+        let (progress, send) = (self.progress.clone(), self.send.clone());
+        self.ask(Phase::Ready, set.clone(), move |tools, part| async move {
+            let ready = tools.await_ready(&part, limit, &progress).await?;
+            send.send(Note::Ready(set, ready)).ok();
+            Ok(())
         });
     }
 
@@ -138,11 +140,17 @@ impl Execution {
         let Some(shares) = self.shares_of(action) else { return };
         let parts: Vec<Part> = self.record.batch(batch).cloned().collect();
         let drain = parts.first().map(|part| self.limits(&part.service).into());
+        let sets: Vec<_> = parts.iter().map(|part| part.set(Side::New)).collect();
+        let ready = sets.iter().filter_map(|set| self.ready.remove(set)).collect();
         let (tools, send) = (self.tools.clone(), self.send.clone());
         self.tasks.spawn(async move {
             #[cfg(test)]
             crate::panics::point(&tools.controller.point("a rollout"));
-            let event = match tools.apply(phase, &parts, &shares, drain).await {
+            let applied = match phase {
+                Phase::Flip => tools.flip(&parts, ready, &shares, drain).await,
+                _ => tools.bring_back(phase, &parts, &shares, drain).await,
+            };
+            let event = match applied {
                 Ok(applied) => Event::Applied { phase, batch, generation: applied.generation },
                 Err(error) => {
                     tools.controller.forget_intent(&shares);

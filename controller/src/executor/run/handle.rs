@@ -21,6 +21,8 @@ pub(in crate::executor) struct Standing {
     pub phase: Phase,
     /// Whether the old colors have been asked to serve again.
     pub reverted: bool,
+    /// Whether a newer rollout may begin beside it: it only waits for what its old containers have.
+    pub yielded: bool,
     /// Its services.
     pub sides: Vec<Side>,
 }
@@ -85,7 +87,8 @@ impl Standing {
         let services = record.services();
         let parts = services.iter().filter_map(|service| record.reached(service));
         let phase = record.machine.phase();
-        Self { phase, reverted, sides: parts.map(Side::of).collect() }
+        let yielded = record.machine.has_yielded();
+        Self { phase, reverted, yielded, sides: parts.map(Side::of).collect() }
     }
 
     /// The colors of a service.

@@ -4,6 +4,7 @@ use cutover_proxy::table::ServiceName;
 use cutover_rollout::{Event, Set};
 
 use crate::engine::{Image, Spec};
+use crate::serving::ready::Ready;
 use crate::state::drains::DrainEnd;
 
 /// What comes back from what was asked for.
@@ -31,6 +32,8 @@ pub(in crate::executor) enum Note {
     Event(Event),
     /// What a failed container printed last.
     Log(ServiceName, Vec<String>),
+    /// A new set has been found ready.
+    Ready(Set, Ready),
     /// The image is here.
     Pulled(ServiceName, Image),
 }
