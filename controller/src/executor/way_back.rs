@@ -55,7 +55,7 @@ impl Rollouts {
         Aborted {
             service: service.clone(),
             revision: controller.service_state(service).members.last_revision() + 1,
-            phase: Phase::Plan.into(),
+            phase: Phase::Plan,
             result: Ending::Refused,
             serves: active.colors().first().copied().unwrap_or(Color::Blue),
             generation: controller.generation(),
