@@ -61,13 +61,13 @@ impl Tools {
         ids.filter(|id| members.is_aside(id)).map(str::to_owned).collect()
     }
 
-    /// Stops and removes a container, unless requests go to it.
+    /// Stops and removes a container, unless requests go to it or nothing else is ready.
     pub(super) async fn remove_idle(
         &self,
         service: &ServiceName,
         id: &str,
     ) -> Result<(), StepError> {
-        if self.serves(service, id) {
+        if self.serves(service, id) || self.is_last_ready(service, id) {
             return Ok(());
         }
         let proof = self.at_rest(service, id, Rest::Idle)?;
