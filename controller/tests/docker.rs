@@ -3,13 +3,6 @@
 //! Runs wherever a Docker engine answers. Where none does, every test says so loudly and does
 //! nothing; `CUTOVER_REQUIRE_DOCKER=1` makes that a failure.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a panic is how a test fails"
-)]
-
 use std::io::Read as _;
 use std::time::Instant;
 

@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use cutover_harness::{App, ComposeProject, Edge, Running, each_compose, eventually};
+use cutover_harness::{ComposeProject, Edge, Running, each_compose, eventually};
 
 macro_rules! on_an_engine {
     () => {
