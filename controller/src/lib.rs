@@ -13,22 +13,33 @@
 //!
 //! # The way of a flip
 //!
-//! `cli` is a client of the `control` socket, as `curl` would be → `serving::flip` takes the *turn*, for one
-//! change at a time, and asks the color to come until it is `ready` → the [`journal`](state::journal) writes down
-//! what is to serve → [`controller`](serving::controller) builds a table out of the [`state`](state::state) (`serving::table`) →
-//! `serving::edge` sends it to the proxy, which swaps one pointer and answers with the generation → what
-//! is in flight on the old color drains (`serving::drain`), until the deadline closes it.
+//! `cli` is a client of the control socket, as `curl` would be → `serving::flip` asks the color to
+//! come until it is `Ready` → the [`journal`](state::journal) writes down what is to serve → under the
+//! *turn*, for one change at a time, [`controller`](serving::controller) builds a table out of the
+//! [`state`](state::State) (`serving::table`) → `serving::edge` sends it to the proxy, which swaps one
+//! pointer and answers with the generation → what is in flight on the old color drains
+//! (`serving::drain`), until the deadline closes it.
 //!
-//! A deploy is a rollout ([`executor`]) around a flip: pull, create, start and probe before it; watch, drain,
-//! keep warm and stop after it. Its state machine does no I/O; a shell writes each step to the
-//! journal, then has its actions done. A container is stopped only on a `Drained`, which only a
-//! rollout can make. Whatever changes the state runs detached: a client that hangs up stops nothing.
+//! A deploy is a rollout around a flip: pull, create, start and probe before it; monitor, drain, keep
+//! warm and stop after it. What its steps are, and what any event does in any of them, is the crate
+//! `cutover_rollout`, which does no I/O; the [`executor`] writes each step to the journal, then
+//! carries it out. A container is stopped only with a `Drained`, which only `executor::at_rest`
+//! makes. Whatever changes what serves runs detached: a client that hangs up stops nothing.
+//!
+//! # The way of a container
+//!
+//! `discovery` looks at the engine, and hears its events on two lanes: what takes an endpoint out
+//! waits for no look. What has been seen is kept in `state::sighting`; before every table
+//! `state::classify` makes of it who is of which service, color and release, whose settings are
+//! live, and who has which route. Where nothing that should serve can, `serving::failover` lets what
+//! is ready do it.
 //!
 //! # Who owns what
 //!
-//! The [`state`](state::state) is all that the controller believes, under one lock that no await holds. Tables
-//! are data made from it, never changed. The journal holds what must outlive us: shares, pauses,
-//! rosters, rollouts, history. The proxy owns requests and pools; what is in flight is what it says.
+//! The [`state`](state::State) is all that the controller believes, under one lock that no await
+//! holds. Tables are data made from it, never changed. The journal holds what must outlive us:
+//! shares, pauses, which containers are whose, routes, rollouts, history. The proxy owns requests and
+//! pools; what is in flight is what it says.
 //!
 //! # Crashes
 //!
@@ -46,7 +57,9 @@
 //!
 //! # Layout
 //!
-//! From the door to the cellar; a module uses only what stands below it, and a test sees to that.
+//! A module uses only what stands below it in this list, and a test sees to that. The crates beside
+//! this one: `cutover_api` (the documents of the control API), `cutover_rollout` (the order of a
+//! rollout), `cutover_demo`, and for tests `cutover_harness`.
 
 #![deny(clippy::disallowed_types)]
 
