@@ -111,17 +111,26 @@ fn three_instances_are_replaced_one_by_one() {
     edge.until_served("1");
     eventually("all three are up", || edge.endpoints_up("blue") == 3);
     let load = edge.load();
+    // A color serves one release: the new ones wait for the last of the old ones to go.
     for (n, former) in old.iter().enumerate() {
-        edge.app_with("blue", "2", &format!("new-{n}"), &SAYS_NEW);
-        eventually("the new one is up", || edge.endpoints_up("blue") == 4);
+        let new = edge.app_with("blue", "2", &format!("new-{n}"), &SAYS_NEW);
+        eventually("the new one waits", || left_out(&edge).contains(&new));
         edge.docker(&["stop", former]);
         edge.docker(&["rm", former]);
-        eventually("the old one has left", || edge.endpoints_up("blue") == 3);
         load.passes(30);
     }
+    eventually("the new ones serve", || edge.endpoints_up("blue") == 3);
+    load.passes(30);
     let words = none_failed(load);
     assert!(words["blue"] > 0 && words["green"] > 0, "{words:?}");
     assert_eq!(edge.fetch().unwrap(), "green");
+}
+
+/// The names of the containers that serve nothing.
+fn left_out(edge: &Edge) -> Vec<String> {
+    let status = edge.status().unwrap_or_default();
+    let left = status["left_out"].as_array().cloned().unwrap_or_default();
+    left.iter().filter_map(|one| Some(one["container"].as_str()?.to_owned())).collect()
 }
 
 /// Ends the load: what was answered, by whom.

@@ -141,7 +141,8 @@ impl<'i> Project<'i> {
         let longest = lost_nothing(load);
         assert!(longest < HOLD, "a restart took {longest:?}");
 
-        run(&mut docker(&["stop", &blue]));
+        // Where nothing else is ready requests are held, and then refused.
+        run(&mut docker(&["stop", &green, &blue]));
         let since = Instant::now();
         let mut stream = TcpStream::connect(self.edge()).unwrap();
         let refused = ask(&mut stream, &self.host(), "/").unwrap();
@@ -150,10 +151,13 @@ impl<'i> Project<'i> {
         assert_eq!(refused.field("x-cutover-reason"), Some("no_endpoint"));
         assert!(refused.field("retry-after").is_some(), "{refused:?}");
         assert!(waited >= HOLD - Duration::from_millis(500), "it was held for {waited:?}");
+        // What is ready serves, whichever color it is.
+        run(&mut docker(&["start", &green]));
+        eventually("green serves", || self.ask().is_ok_and(|served| served.starts_with("green")));
         run(&mut docker(&["start", &blue]));
-        eventually("blue serves again", || {
-            self.ask().is_ok_and(|served| served.starts_with("blue"))
-        });
+        let flip = ["exec", "-T", "edge", "cutover", "flip", "web", "blue"];
+        eventually("blue can serve", || succeeds(self.compose().args(flip)));
+        assert_eq!(self.active(), "blue");
     }
 
     fn deploy_under_load(&self) {
