@@ -252,6 +252,7 @@ fn a_pair_that_deploys_by_itself_leaves_the_lock_to_others() {
             App::new(&edge, color, "1").color(color).label("cutover.rollout.auto", "true").run();
     }
     edge.until_served("1");
+    eventually("green is up, too", || edge.endpoints_up("green") == 1);
     for to in ["blue", "green"].into_iter().cycle().take(20) {
         let flip = edge.cutover(&["flip", &edge.service(), to]);
         assert_eq!(flip.code, 0, "{flip:?}");
