@@ -35,11 +35,7 @@ impl Tools {
                 Template::Own(container) => {
                     let blueprint = self.containers.blueprint(container.id.as_str()).await?;
                     notices.extend(blueprint.notices());
-                    let mut spec = blueprint.copy(&image, &of_compose(container));
-                    if container.labels.contains_key(COLOR) {
-                        set(&mut spec, COLOR, to.as_str());
-                    }
-                    spec
+                    blueprint.copy(&image, &of_compose(container))
                 }
                 Template::OtherHalf(container) => {
                     let blueprint = self.containers.blueprint(container.id.as_str()).await?;
@@ -103,6 +99,10 @@ impl Part {
         }
         if let Some(number) = replica.number.filter(|_| spec.label(COMPOSE_SERVICE).is_some()) {
             set(&mut spec, COMPOSE_NUMBER, &number.to_string());
+        }
+        // A release of the history may have been of the other color.
+        if spec.label(COLOR).is_some() {
+            set(&mut spec, COLOR, self.to.as_str());
         }
         set(&mut spec, &classify::rollout_label(), rollout);
         set(&mut spec, &edge_label(), edge);

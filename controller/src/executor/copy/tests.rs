@@ -69,6 +69,16 @@ fn a_copy_says_whose_it_is_and_of_which_color() {
 }
 
 #[test]
+fn a_release_that_was_of_the_other_color_is_of_the_one_that_it_is_made_for() {
+    let release = Release { specs: vec![spec(&[("cutover.color", "blue")])], ..Release::default() };
+    let mut part = part(spec(&[("cutover.color", "green")]), Some("sha256:2"));
+    release.recall(&mut part).unwrap();
+    assert_eq!(finished(&part).label("cutover.color"), Some("green"));
+    let part = self::part(spec(&[]), Some("sha256:2"));
+    assert_eq!(finished(&part).label("cutover.color"), None);
+}
+
+#[test]
 fn compose_finds_the_new_image_where_its_file_names_it_and_the_old_one_elsewhere() {
     let of_file = |image| {
         let labels =
