@@ -16,6 +16,7 @@ use super::prepare;
 use super::record::{Found, Kind, Part, Replica};
 use super::request::{Deploy, limits_of};
 use crate::config::OnFailure;
+use crate::config::labels::COMPOSE_PROJECT;
 use crate::engine::Container;
 use crate::error::Error;
 use crate::registry::Logins;
@@ -157,8 +158,10 @@ impl Rollouts {
         }
         let deploy = Deploy::default();
         let part = Part { replicas, displaced: Vec::new(), ..site.part(&deploy, from, to).0 };
+        let on_failure = self.on_failure(first).unwrap_or(site.config.rollout.on_failure);
         let part = Part {
-            found: Some(match site.config.rollout.on_failure {
+            keep_failed: Part::keeps_failed(on_failure, first.labels.contains_key(COMPOSE_PROJECT)),
+            found: Some(match on_failure {
                 OnFailure::KeepUnlessCompose => Found::Left,
                 OnFailure::Keep | OnFailure::Remove => Found::Stopped,
             }),
@@ -181,6 +184,17 @@ impl Rollouts {
         let (client, _) = mpsc::unbounded_channel();
         self.run(record, lock, Logins::default(), Event::Begin, client);
         Ok(true)
+    }
+}
+
+impl Rollouts {
+    /// What becomes of a release that fails is its own to say: its labels are not live before.
+    fn on_failure(&self, container: &Container) -> Option<OnFailure> {
+        self.tools.controller.state(|state| {
+            let mut endpoints = state.discovery.endpoints.iter();
+            let own = endpoints.find(|e| container.id.as_str() == e.container)?;
+            Some(own.settings.rollout.on_failure)
+        })
     }
 }
 
