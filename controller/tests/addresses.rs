@@ -2,7 +2,7 @@
 //!
 //! `CUTOVER_EVERY=1` plays six rounds of each way to lose an address instead of one.
 
-#![expect(
+#![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,

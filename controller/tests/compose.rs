@@ -4,7 +4,7 @@
 //! Runs wherever a Docker engine answers. Where none does, or a Compose is missing, it says so
 //! loudly; `CUTOVER_REQUIRE_DOCKER=1` makes that a failure.
 
-#![expect(
+#![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,

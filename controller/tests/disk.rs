@@ -2,7 +2,7 @@
 //!
 //! Needs root, to mount a disk that is small; where there is none, every test says so loudly.
 
-#![expect(
+#![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,

@@ -3,7 +3,7 @@
 //! Needs root, to start an engine; where there is none, every test says so loudly and does nothing.
 //! `CUTOVER_EVERY=1` plays every combination of step and fault; without it each step has one.
 
-#![expect(
+#![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,
