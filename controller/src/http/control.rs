@@ -54,13 +54,17 @@ fn groups(pid: i32) -> Vec<u32> {
     status.map(|status| status.groups).unwrap_or_default()
 }
 
-/// The service named in a path.
+/// The service named in a path: one that is there, or that the journal remembers.
 ///
 /// # Errors
 /// [`Error::UnknownService`] also for what cannot be a name.
 pub(crate) fn service_name(controller: &Controller, name: &str) -> Result<ServiceName, Error> {
     let parsed = name.parse::<ServiceName>().ok();
-    let known = |name: &ServiceName| controller.state(|state| state.service(name).is_some());
+    let known = |name: &ServiceName| {
+        controller.state(|state| {
+            state.service(name).is_some() || state.journal.services.contains_key(name)
+        })
+    };
     parsed.filter(known).ok_or_else(|| Error::UnknownService {
         name: name.chars().take(MAX_NAME_CHARS).collect(),
         known: controller.state(crate::state::State::known),
