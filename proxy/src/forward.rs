@@ -7,8 +7,8 @@ use std::task::Poll;
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, response};
-use http_body::Body;
 
+use crate::attempts::{Attempts, Resends, Trouble};
 use crate::balance::Traits;
 use crate::connect::{Connected, NotConnected, connect};
 use crate::error::Reason;
@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::request_body::{BodyError, RequestBody};
 use crate::stats::{Retry, UpstreamError};
 use crate::upstream::{Connection, Failure, Progress, Reply, ResponseBody, Stage, Watch, exchange};
-use crate::view::{Lease, LocalEndpoint, LocalSettings};
+use crate::view::{Lease, LocalSettings};
 use crate::worker::Worker;
 
 /// A request on its way upstream.
@@ -91,8 +91,10 @@ impl Forward<'_> {
                     continue;
                 }
             };
-            if attempts.resends.restart == Restart::Awaited {
-                // The endpoint has been up all the time: this request is what breaks its connections.
+            if attempts.awaits_restart(&seeker) {
+                if attempts.look_again(&lease.endpoint) {
+                    continue;
+                }
                 self.record.failed(&lease, UpstreamError::Closed);
                 return Err(Refusal { reason: Reason::UpstreamClosed, lease: Some(lease) });
             }
@@ -106,7 +108,7 @@ impl Forward<'_> {
                 }
                 Err(failure) => failure,
             };
-            attempts.tried.push(Rc::clone(&lease.endpoint));
+            attempts.had(&lease.endpoint);
             attempts.resends.elsewhere = seeker.has_other(&attempts.tried);
             let Some(retry) =
                 self.judge(&lease, &attempts.service, &failure, &mut attempts.resends)
@@ -267,50 +269,6 @@ impl Forward<'_> {
     }
 }
 
-/// What the attempts so far mean for the next one.
-struct Attempts {
-    service: Rc<LocalSettings>,
-    /// The endpoints that had the request, or took no connection.
-    tried: Vec<Rc<LocalEndpoint>>,
-    /// Why the last one failed; what the client is told if there is no other.
-    last: Reason,
-    /// Whether only a new connection will do, because an old one turned out closed.
-    fresh_only: bool,
-    resends: Resends,
-}
-
-impl Attempts {
-    /// Before the first.
-    fn new(service: &Rc<LocalSettings>, body: Option<&RequestBody>) -> Self {
-        let bodiless = body.is_none_or(Body::is_end_stream);
-        Self {
-            service: Rc::clone(service),
-            tried: Vec::new(),
-            last: Reason::NoEndpoint,
-            fresh_only: false,
-            resends: Resends { bodiless, ..Resends::default() },
-        }
-    }
-
-    /// The request is sent again after this failure.
-    fn again(&mut self, retry: Retry, failure: &Trouble) {
-        self.service.slot.retries.count(retry);
-        let may_have_run = matches!(failure, Trouble::Failure(Failure::Closed { .. }));
-        self.resends.done += usize::from(may_have_run);
-        self.last = match retry {
-            Retry::Malformed => Reason::UpstreamMalformed,
-            Retry::Timeout => Reason::UpstreamTimeout,
-            Retry::Closed | Retry::ConnectFailed | Retry::Stale => Reason::UpstreamClosed,
-        };
-        if retry == Retry::Stale {
-            // The same endpoint is fine; only its old connection was not.
-            // It has not been sent, so it may also meet another table meanwhile.
-            self.fresh_only = true;
-            self.tried.pop();
-        }
-    }
-}
-
 /// Counts the body bytes of an attempt when it ends, also when the client goes away in its middle.
 struct Sent<'a> {
     lease: &'a Lease,
@@ -321,73 +279,6 @@ impl Drop for Sent<'_> {
     fn drop(&mut self) {
         self.lease.pool.slot.bytes_up.add(self.progress.body());
     }
-}
-
-/// How often one request may still be sent again without drawing on the budget of its service.
-#[derive(Debug, Default)]
-struct Resends {
-    /// Whether there is no body that a failed attempt could have used up.
-    bodiless: bool,
-    /// Whether an endpoint is left that has not had this request.
-    elsewhere: bool,
-    /// Those so far of what may have been executed.
-    done: usize,
-    restart: Restart,
-    free: usize,
-    asked_another: bool,
-}
-
-impl Resends {
-    /// While another endpoint lives, one that fails is no reason for an error. The budget is for
-    /// those that keep asking the same ones.
-    fn is_free(&mut self) -> bool {
-        self.free += 1;
-        self.elsewhere && self.free <= FREE_RESENDS
-    }
-
-    /// Every endpoint has had the request: whether to wait for one to go down and come back.
-    fn await_restart(&mut self) -> bool {
-        let first = self.restart == Restart::Unseen;
-        if first {
-            self.restart = Restart::Awaited;
-        }
-        first
-    }
-
-    /// An endpoint takes no connections.
-    fn note_down(&mut self) {
-        if self.restart == Restart::Awaited {
-            self.restart = Restart::Seen;
-        }
-    }
-
-    /// Once: the client may have waited for long by then, and the request may be to blame.
-    fn may_ask_another(&mut self) -> bool {
-        let first = !std::mem::replace(&mut self.asked_another, true);
-        first && self.elsewhere && self.bodiless
-    }
-}
-
-const FREE_RESENDS: usize = 2;
-
-/// What is known of the app behind endpoints that all have failed a request.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Restart {
-    /// Nothing: not all have had it.
-    #[default]
-    Unseen,
-    /// If it is down now, what comes up is a new one.
-    Awaited,
-    /// It was down.
-    Seen,
-}
-
-/// Why an attempt came to nothing.
-#[derive(Debug)]
-enum Trouble {
-    Drained,
-    Failure(Failure<BodyError>),
-    Timeout,
 }
 
 fn reason_of(error: &BodyError) -> Reason {

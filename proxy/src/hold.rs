@@ -22,6 +22,7 @@ pub(crate) struct Seeker {
     service: Rc<LocalSettings>,
     waiting: Option<Waiting>,
     since: Instant,
+    met_none: bool,
 }
 
 impl Seeker {
@@ -32,6 +33,7 @@ impl Seeker {
             service: Rc::clone(service),
             waiting: None,
             since: Instant::now(),
+            met_none: false,
         }
     }
 
@@ -48,6 +50,11 @@ impl Seeker {
         traits: &Traits<'_>,
     ) -> Option<Lease> {
         self.look(view, method, traits, &[]).ok()
+    }
+
+    /// Whether the last lease had to wait because there was no endpoint at all, tried or not.
+    pub(crate) fn has_met_none(&self) -> bool {
+        self.met_none
     }
 
     /// Whether an endpoint is well that is not among `tried`.
@@ -74,6 +81,7 @@ impl Seeker {
         failure: Reason,
     ) -> Result<Lease, Reason> {
         let worker = Rc::clone(&self.worker);
+        self.met_none = false;
         loop {
             // Made before the look, so that a table between the look and the wait is not missed.
             let changed = worker.changed.notified();
@@ -85,6 +93,7 @@ impl Seeker {
                 }
                 Err(Obstacle::Paused(pause)) => (pause.max_pause, Reason::Paused, LOOK_AGAIN),
                 Err(Obstacle::NoEndpoint) if tried.is_empty() => {
+                    self.met_none = true;
                     (hold, Reason::NoEndpoint, LOOK_AGAIN)
                 }
                 Err(Obstacle::NoEndpoint) => (hold, failure, RETRY_PAUSE),

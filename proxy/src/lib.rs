@@ -42,6 +42,7 @@ mod io;
 mod handle;
 mod forward;
 mod connect;
+mod attempts;
 mod hold;
 mod answer;
 mod body;

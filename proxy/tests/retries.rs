@@ -341,6 +341,26 @@ fn an_app_that_resets_an_old_connection_and_a_new_one_while_it_goes_down_shows_n
 }
 
 #[test]
+fn an_app_that_leaves_the_table_and_comes_back_while_a_request_waits_shows_no_error() {
+    let upstream = Upstream::scripted({
+        let seen = AtomicUsize::new(0);
+        move |_| match seen.fetch_add(1, Ordering::SeqCst) {
+            1 | 2 => Then::Close(Vec::new()),
+            _ => Then::Answer(ok("up")),
+        }
+    });
+    let mut edge = Edge::in_front_of(&[upstream.address]);
+    let mut client = edge.connect();
+    assert_eq!(client.get("/").text(), "up");
+    let request = thread::spawn(move || client.get("/"));
+    eventually("both connections have been reset", || upstream.requests() == 3);
+    // Discovery has seen it end and start again, and it takes connections all the time.
+    edge.serve(Color::Blue, &[]);
+    edge.serve(Color::Blue, &[upstream.address]);
+    assert_eq!(request.join().unwrap().text(), "up");
+}
+
+#[test]
 fn without_load_the_load_balances_take_turns_by_weight() {
     let upstreams = ["one", "two"].map(Upstream::saying);
     let addresses: Vec<_> = upstreams.iter().map(|upstream| upstream.address).collect();
