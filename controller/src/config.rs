@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cutover_api::{Target, Weights};
 use cutover_proxy::table::{Balance, BodyLimit, Color, HostPattern, Limits, ServiceName, Timeouts};
 use ipnet::IpNet;
 
@@ -226,6 +227,16 @@ pub enum Active {
     Green,
 }
 
+impl From<Active> for Weights {
+    fn from(active: Active) -> Self {
+        Self::of(match active {
+            Active::Blue => Target::Blue,
+            Active::Both => Target::Both,
+            Active::Green => Target::Green,
+        })
+    }
+}
+
 /// `[services.NAME.probe]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeConfig {
@@ -333,7 +344,7 @@ impl Default for RolloutConfig {
 /// What becomes of a candidate that failed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum OnFailure {
-    /// Kept as by `keep`, unless Compose would take the corpse for one of its own: then removed.
+    /// Kept as by `keep`, unless Compose would take the stopped container for one of its own: then it is removed.
     #[default]
     KeepUnlessCompose,
     /// Stopped and kept for inspection.

@@ -4,7 +4,7 @@
 //! so that an endpoint that is about to go is out of the table at once. The other looks at the engine,
 //! when told to and when asked. What is made of it is in [`classify`], without I/O.
 
-mod home;
+pub(crate) mod home;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,17 +29,18 @@ pub(crate) struct Discovery {
     returned: watch::Receiver<u64>,
 }
 
-type Looked = Result<Vec<Container>, String>;
+/// What there is, or why the engine could not be looked at.
+type Looked = Result<Vec<Container>, Error>;
 
 impl Discovery {
-    /// Starts to look; ends with the last handle.
+    /// Starts to look; ends with the last handle. `own` is what our own container may be called.
     ///
     /// Needs a tokio runtime.
     #[must_use]
-    pub(crate) fn start(controller: Controller, containers: Containers) -> Self {
+    pub(crate) fn start(controller: Controller, containers: Containers, own: Vec<String>) -> Self {
         let (ask, asked) = mpsc::channel(16);
         let (returns, returned) = watch::channel(0);
-        let watcher = Watcher { controller, containers, returns };
+        let watcher = Watcher { controller, containers, own, returns };
         tokio::spawn(watcher.run(asked));
         Self { ask, returned }
     }
@@ -59,7 +60,7 @@ impl Discovery {
         let gone = || Error::DockerUnavailable("discovery has ended".into());
         self.ask.send(answer).await.map_err(|_| gone())?;
         let looked = answered.await.map_err(|_| gone())?;
-        looked.map_err(Error::DockerUnavailable)
+        looked.map_err(|error| Error::DockerUnavailable(error.to_string()))
     }
 }
 
@@ -67,6 +68,8 @@ impl Discovery {
 struct Watcher {
     controller: Controller,
     containers: Containers,
+    /// What our own container may be called.
+    own: Vec<String>,
     /// How often the engine has come back.
     returns: watch::Sender<u64>,
 }
@@ -86,7 +89,7 @@ impl Watcher {
         let facts = self.controller.clone();
         let following = tokio::spawn(async move {
             while let Some((id, transition)) = transitions.recv().await {
-                caught("a transition", note(&facts, id, transition)).await;
+                caught("a transition", record_transition(&facts, id, transition)).await;
             }
         });
         let _following = AbortOnDrop(following.abort_handle());
@@ -99,22 +102,22 @@ impl Watcher {
                 }
             };
             tokio::select! {
+                biased;
+                question = asked.recv() => {
+                    let Some(answer) = question else { return };
+                    let found = self.look().await.map(|()| self.controller.state(containers));
+                    // Whoever asked may have gone.
+                    answer.send(found).ok();
+                }
+                () = due => {
+                    again = self.look().await.is_err().then(|| Instant::now() + LOOK_AGAIN);
+                }
                 change = changes.looks.recv() => {
                     let Some(change) = change else { return };
                     if self.note_change(change).await.is_err() {
                         // The first of several failures sets the time: no change puts it off.
                         again.get_or_insert_with(|| Instant::now() + LOOK_AGAIN);
                     }
-                }
-                question = asked.recv() => {
-                    let Some(answer) = question else { return };
-                    let looked = self.look().await.map_err(|error| error.to_string());
-                    let found = looked.map(|()| self.controller.state(containers));
-                    // Whoever asked may have gone.
-                    answer.send(found).ok();
-                }
-                () = due => {
-                    again = self.look().await.is_err().then(|| Instant::now() + LOOK_AGAIN);
                 }
             }
         }
@@ -134,44 +137,46 @@ impl Watcher {
 
     /// Whether the engine answers, for those who ask and for those who wait for its return.
     fn note_engine(&self, error: Option<String>) {
-        let back = self.controller.change_quietly(|state| {
-            let was_gone = state.docker_error.is_some() && error.is_none();
-            state.docker_error = error;
-            was_gone
-        });
-        if back {
+        if self.controller.change_quietly(|state| state.engine_answered(error)) {
             info!("docker answers again");
             self.returns.send_modify(|returns| *returns += 1);
         }
     }
 
     async fn look_at(&self, id: WorkloadId) -> Result<(), Error> {
-        let begun = self.controller.state(|state| state.sighting.transitions());
-        let found = self.containers.inspect(id.as_str()).await.map_err(unavailable)?;
-        let updated = self.controller.sight(move |state| {
-            let services = &state.config.services;
-            if state.sighting.update(&id, found, services, begun) {
-                state.forget_containers(&BTreeSet::from([id.into()]));
+        for _ in 0..TRIES {
+            let begun = self.controller.state(|state| state.observed.transitions());
+            let found = self.containers.inspect(id.as_str()).await.map_err(unavailable)?;
+            // This may be the very look that what has happened meanwhile has asked for.
+            if self.controller.state(|state| state.observed.has_moved(&id, begun)) {
+                continue;
             }
-        });
-        updated.await
+            let updated = self.controller.observe(move |state| {
+                let services = &state.config.services;
+                if state.observed.update(&id, found, services, begun) {
+                    state.forget_containers(&BTreeSet::from([id.into()]));
+                }
+            });
+            return updated.await;
+        }
+        Err(Error::DockerUnavailable(format!("{id} changes all the time")))
     }
 
     async fn look(&self) -> Result<(), Error> {
-        let begun = self.controller.state(|state| state.sighting.transitions());
+        let begun = self.controller.state(|state| state.observed.transitions());
         let listed = self.containers.list().await;
         self.note_engine(listed.as_ref().err().map(ToString::to_string));
         let Listing { containers, unanswered } = listed.map_err(unavailable)?;
-        let own = home::own(&self.containers).await;
+        let own = home::own(&self.containers, &self.own).await;
         let version = self.containers.version().await.ok();
-        let seen = self.controller.sight(move |state| {
-            state.docker_version = version.or_else(|| state.docker_version.take());
-            let first = state.sighting.home.is_none();
-            state.sighting.home = Some(Home::of(own.as_ref()));
+        let seen = self.controller.observe(move |state| {
+            state.engine_is(version);
+            let first = state.observed.home.is_none();
+            state.observed.home = Some(Home::of(own.as_ref()));
             let project = own.and_then(|own| own.label(COMPOSE_PROJECT).map(str::to_owned));
-            state.sighting.project = project;
+            state.observed.project = project;
             let services = &state.config.services;
-            let gone = state.sighting.replace(containers, &unanswered, services, begun);
+            let gone = state.observed.replace(containers, &unanswered, services, begun);
             state.forget_containers(&gone);
             if first {
                 // What went while we were away; no rollout of ours is making any yet.
@@ -182,21 +187,21 @@ impl Watcher {
     }
 }
 
-/// Takes note of what has happened to a container, without a question.
-async fn note(controller: &Controller, id: WorkloadId, transition: Transition) {
-    let noted = controller.sight(move |state| {
-        if let Some(name) = state.sighting.happened(&id, &transition, Instant::now()) {
+/// Writes down what has happened to a container, without asking the engine.
+async fn record_transition(controller: &Controller, id: WorkloadId, transition: Transition) {
+    let recorded = controller.observe(move |state| {
+        if let Some(name) = state.observed.happened(&id, &transition, Instant::now()) {
             info!(container = name, ?transition, "leaves the table");
         }
     });
-    if let Err(error) = noted.await {
+    if let Err(error) = recorded.await {
         warn!(%error, "an endpoint that is about to go is still in the table");
     }
 }
 
 /// Every container of ours.
 fn containers(state: &State) -> Vec<Container> {
-    state.sighting.workloads().map(|workload| workload.container.clone()).collect()
+    state.observed.workloads().map(|workload| workload.container.clone()).collect()
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);
@@ -211,5 +216,7 @@ fn unavailable(error: EngineError) -> Error {
     Error::DockerUnavailable(error.to_string())
 }
 
+/// How often a container is looked at that changes meanwhile, before it is left for later.
+const TRIES: u8 = 4;
 /// Between two looks at an engine that does not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -29,8 +29,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub(crate) use self::change::{Change, Changes, Transition};
-pub(crate) use self::clone_spec::{Blueprint, Notice, Spec};
-pub(crate) use self::compose::base_name;
+pub(crate) use self::clone_spec::{Blueprint, CopyError, Notice, Spec};
+pub(crate) use self::compose::{base_name, without_color};
 #[cfg(test)]
 pub(crate) use self::container::Wellness;
 pub(crate) use self::container::{Container, State};

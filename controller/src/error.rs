@@ -51,12 +51,12 @@ pub enum Error {
     #[error("the proxy refused the table: {0}")]
     Refused(String),
     /// Another rollout of the service is under way.
-    #[error("{service}: another rollout is under way: {holder}")]
+    #[error("{service}: another rollout is under way: {owner}")]
     RolloutInProgress {
         /// The service.
         service: ServiceName,
         /// Whose it is.
-        holder: String,
+        owner: String,
     },
     /// The journal cannot be written, so a flip would be forgotten by a restart.
     #[error("the journal in {place} cannot be written: {source}")]

@@ -1,11 +1,10 @@
 //! Bringing a release in, and taking it back: the executor of the steps of `cutover_rollout`.
 
-mod at_rest;
+mod prove_drained;
 mod auto;
 mod begin;
 mod clean;
 mod copy;
-mod history;
 mod janitor;
 mod plan;
 mod prepare;
@@ -13,7 +12,6 @@ mod preparing;
 mod progress;
 mod pull;
 mod ready;
-mod record;
 mod recover;
 mod report;
 pub(crate) mod request;
@@ -27,26 +25,26 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cutover_api::{Ending, Line, Report};
+use cutover_api::{Ending, Kind, Line, Report};
 use cutover_proxy::table::ServiceName;
 use cutover_rollout::{Event, Phase};
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
 use tokio::time::timeout;
 
 use self::begin::Beginning;
 use self::plan::Plan;
 use self::preparing::Preparing;
 use self::progress::Progress;
-use self::record::{Kind, Record};
 use self::request::{Deploy, Rollback};
 use self::run::{Execution, Handle};
 pub(crate) use self::tools::Tools;
 use crate::error::Error;
-use crate::panics::{caught, detached, forever};
+use crate::panics::{background, caught, detached, forever};
 use crate::registry::Logins;
 use crate::serving::Controller;
-use crate::serving::lock::RolloutLock;
-use crate::state::holder::Holder;
+use crate::state::lock_owner::LockOwner;
+use crate::state::locks::RolloutLock;
+use crate::state::rollout::Record;
 
 /// All rollouts: starts them, finds them again, and finishes what a crash has left.
 #[derive(Clone, Debug)]
@@ -57,7 +55,7 @@ pub(crate) struct Rollouts {
     /// Those that are not under way yet.
     preparing: Preparing,
     /// Whether what the journal held has been taken up: nothing new begins before.
-    begun: Arc<tokio::sync::watch::Sender<bool>>,
+    begun: Arc<SetOnce<()>>,
 }
 
 /// The lines that a client reads: events, and the reports last.
@@ -73,16 +71,17 @@ impl Rollouts {
             tools,
             running: Arc::default(),
             preparing: Preparing::default(),
-            begun: Arc::new(tokio::sync::watch::Sender::new(false)),
+            begun: Arc::default(),
         };
         let this = rollouts.clone();
-        tokio::spawn(async move {
+        background("tidying up", async move {
             let begun = async {
                 this.tools.first_look().await;
                 this.take_up();
             };
             caught("taking rollouts up", begun).await;
-            this.begun.send_replace(true);
+            // Nobody else sets it.
+            this.begun.set(()).ok();
             this.tools.keep_tidy().await;
         });
         let this = rollouts.clone();
@@ -113,18 +112,12 @@ impl Rollouts {
             self.tools.known(service)?;
         }
         let wait = Duration::from_millis(deploy.wait_lock_ms);
-        let holder = Holder::new(Kind::Deploy.as_str(), deploy.by.as_deref());
-        let lock = self.tools.controller.lock_within(&services, &holder, wait).await?;
+        let owner = LockOwner::new(Kind::Deploy.as_str(), deploy.by.as_deref());
+        let lock = self.tools.controller.locks().take_within(&services, &owner, wait).await?;
         let (client, lines) = mpsc::unbounded_channel();
         let this = self.clone();
-        tokio::spawn(async move {
-            let tell = client.clone();
-            let with = Beginning { lock, logins, client };
-            let begin = async move { this.begin(services, deploy, with).await };
-            let begun = detached(begin).await;
-            if let Err(error) = begun {
-                tell.send(Line::Error(error.body())).ok();
-            }
+        begin_detached(client.clone(), async move {
+            this.begin(services, deploy, Beginning { lock, logins, client }).await
         });
         Ok(lines)
     }
@@ -148,8 +141,8 @@ impl Rollouts {
         }
         let wait = Duration::from_millis(rollback.wait_lock_ms);
         let services = [service.clone()];
-        let holder = Holder::new(Kind::Rollback.as_str(), rollback.by.as_deref());
-        let lock = self.tools.controller.lock_within(&services, &holder, wait).await?;
+        let owner = LockOwner::new(Kind::Rollback.as_str(), rollback.by.as_deref());
+        let lock = self.tools.controller.locks().take_within(&services, &owner, wait).await?;
         let (client, lines) = mpsc::unbounded_channel();
         let by = rollback.by.clone();
         if let Some(record) = self.tools.warm(service, rollback.revision)
@@ -162,23 +155,18 @@ impl Rollouts {
         let state = self.tools.controller.service_state(service);
         let active = self.tools.controller.state(|state| state.weights(service)).active();
         let current = active.colors().first().and_then(|color| state.members.revision(*color));
-        let wanted =
-            rollback.revision.or_else(|| state.history().before(current.unwrap_or(u64::MAX)));
-        let found = wanted.and_then(|revision| state.history().release(revision).cloned());
+        let ways = state.ways_back();
+        let wanted = rollback.revision.or_else(|| ways.before(current.unwrap_or(u64::MAX)));
+        let found = wanted.and_then(|revision| ways.release(revision).cloned());
         let release = found.ok_or_else(|| match rollback.revision {
             Some(revision) => Error::NotFound(format!("{service} has no revision {revision}")),
             None => Error::NotFound(format!("{service} has no release to go back to")),
         })?;
         let this = self.clone();
         let service = service.clone();
-        tokio::spawn(async move {
-            let tell = client.clone();
+        begin_detached(client.clone(), async move {
             let with = Beginning { lock, logins, client };
-            let begin = async move { this.begin_again(service, release, rollback, with).await };
-            let begun = detached(begin).await;
-            if let Err(error) = begun {
-                tell.send(Line::Error(error.body())).ok();
-            }
+            this.begin_again(service, release, rollback, with).await
         });
         Ok(lines)
     }
@@ -194,7 +182,7 @@ impl Rollouts {
         logins: &Logins,
     ) -> Result<Plan, Error> {
         let mut plan = plan::draw(&self.tools, &services(service, deploy), deploy).await?;
-        plan.check_images(&self.tools, logins).await;
+        plan.check_images(&self.tools, logins).await?;
         Ok(plan)
     }
 
@@ -241,7 +229,7 @@ impl Rollouts {
             running.insert(id.clone(), handle);
         }
         let this = self.clone();
-        tokio::spawn(async move {
+        background("what became of a rollout", async move {
             if caught("a rollout", execution.run(first)).await.is_some() {
                 return;
             }
@@ -257,13 +245,13 @@ impl Rollouts {
     fn give_up(&self, services: &[ServiceName], progress: &Progress) {
         let error = Error::Failed("an internal error ended the rollout; the log says where".into());
         for service in services {
-            self.tools.controller.rollout_finished(service, Ending::Failed);
+            self.tools.controller.count_rollout(service, Ending::Failed);
         }
         progress.send(Line::Error(error.body()));
     }
 
     async fn begun(&self) {
-        self.begun.subscribe().wait_for(|begun| *begun).await.ok();
+        self.begun.wait().await;
     }
 
     /// The rollouts of a service that have not ended.
@@ -280,11 +268,23 @@ impl Rollouts {
             running.get(id).cloned()
         };
         let Some(mut handle) = handle else { return true };
-        handle.tell(Event::Handover);
+        handle.send(Event::Handover);
         let left = handle.until(|standing| standing.phase != Phase::KeepWarm);
         timeout(HANDED_OVER, left).await.ok();
         handle.is_over()
     }
+}
+
+/// Has something begun, whether the client waits for it or not; it is told why it was not.
+fn begin_detached(
+    client: mpsc::UnboundedSender<Line>,
+    begin: impl Future<Output = Result<(), Error>> + Send + 'static,
+) {
+    background("what a client asked for", async move {
+        if let Err(error) = detached(begin).await {
+            client.send(Line::Error(error.body())).ok();
+        }
+    });
 }
 
 fn services(first: &ServiceName, deploy: &Deploy) -> Vec<ServiceName> {

@@ -2,6 +2,6 @@
 
 pub(crate) mod admin;
 pub(crate) mod control;
-pub(crate) mod metrics;
+pub mod metrics;
 pub(crate) mod rollouts;
 pub(crate) mod server;

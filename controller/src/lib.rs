@@ -23,13 +23,13 @@
 //! A deploy is a rollout around a flip: pull, create, start and probe before it; monitor, drain, keep
 //! warm and stop after it. What its steps are, and what any event does in any of them, is the crate
 //! `cutover_rollout`, which does no I/O; the [`executor`] writes each step to the journal, then
-//! carries it out. A container is stopped only with a `Drained`, which only `executor::at_rest`
+//! carries it out. A container is stopped only with a `Drained`, which only `executor::prove_drained`
 //! makes. Whatever changes what serves runs detached: a client that hangs up stops nothing.
 //!
 //! # The way of a container
 //!
 //! `discovery` looks at the engine, and hears its events on two lanes: what takes an endpoint out
-//! waits for no look. What has been seen is kept in `state::sighting`; before every table
+//! waits for no look. What has been observed is kept in `state::observed`; before every table
 //! `state::classify` makes of it who is of which service, color and release, whose settings are
 //! live, and who has which route. Where nothing that should serve can, `serving::failover` lets what
 //! is ready do it.
@@ -63,10 +63,12 @@
 
 #![deny(clippy::disallowed_types)]
 
+#[cfg(test)]
+mod simulation;
 pub mod fuzzing;
 pub mod cli;
 mod process;
-mod http;
+pub mod http;
 pub mod executor;
 mod discovery;
 pub mod serving;
@@ -75,6 +77,7 @@ mod engine;
 mod registry;
 pub mod error;
 pub mod config;
+mod time_of_day;
 mod millis;
 mod panics;
 #[cfg(test)]

@@ -33,6 +33,13 @@ pub(crate) async fn forever<W: Future<Output = ()>>(
     }
 }
 
+/// Does work in the background, to its end.
+pub(crate) fn background(what: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(async move {
+        caught(what, work).await;
+    });
+}
+
 /// Runs to its end even if the one who asked has gone: a change of the state is never half done.
 pub(crate) async fn detached<T, E>(
     work: impl Future<Output = Result<T, E>> + Send + 'static,

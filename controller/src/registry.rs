@@ -22,6 +22,27 @@ pub(crate) const ALL_HEADER: &str = "x-registry-config";
 /// The header with one login.
 pub(crate) const ONE_HEADER: &str = "x-registry-auth";
 
+/// What is wrong with the file that `docker login` writes.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoginsError {
+    /// Not what Docker writes. A parser's words would quote the file.
+    #[error("{}:{line}: not JSON of Docker", file.display())]
+    NotDockers {
+        /// The file.
+        file: PathBuf,
+        /// Where.
+        line: usize,
+    },
+    /// The disk does not give it.
+    #[error("{}: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What it says.
+        source: std::io::Error,
+    },
+}
+
 /// The credentials for one registry.
 #[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
@@ -88,18 +109,17 @@ impl Logins {
     ///
     /// # Errors
     /// What is wrong with the file; one that is not there has no logins.
-    pub(crate) fn from_dir(dir: &Path, image: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn from_dir(dir: &Path, image: Option<&str>) -> Result<Self, LoginsError> {
         let file = dir.join("config.json");
         let bytes = match std::fs::read(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
-            Err(error) => return Err(format!("{}: {error}", file.display())),
+            Err(source) => return Err(LoginsError::Unreadable { file, source }),
         };
-        // A parser's words would quote the file.
         let config: ConfigFile = serde_json::from_slice(&bytes)
-            .map_err(|error| format!("{}:{}: not JSON of Docker", file.display(), error.line()))?;
+            .map_err(|error| LoginsError::NotDockers { file, line: error.line() })?;
         let wanted = image.map(registry);
         let is_wanted = |key: &str| wanted.is_none_or(|wanted| host(key) == wanted);
         let keys: BTreeSet<String> = config.keys(wanted);
@@ -298,10 +318,10 @@ mod tests {
     #[test]
     fn a_config_that_is_not_there_has_no_logins_and_a_broken_one_is_not_quoted() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Logins::from_dir(dir.path(), None), Ok(Logins::default()));
+        assert_eq!(Logins::from_dir(dir.path(), None).unwrap(), Logins::default());
         assert_eq!(Logins::default().header(), None);
         std::fs::write(dir.path().join("config.json"), "{\"auths\": secret").unwrap();
-        let error = Logins::from_dir(dir.path(), None).unwrap_err();
+        let error = Logins::from_dir(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains("config.json:1") && !error.contains("secret"), "{error}");
     }
 

@@ -7,21 +7,21 @@ pub(crate) mod classify;
 pub(crate) mod counted;
 pub mod drains;
 pub(crate) mod events;
+pub(crate) mod failover;
 pub mod health;
 pub mod history;
-pub(crate) mod holder;
+pub(crate) mod lock_owner;
 pub mod journal;
+mod learned;
 mod live;
 pub mod locks;
 pub mod membership;
 pub(crate) mod rollout;
 pub mod service;
-pub(crate) mod sighting;
-pub mod status;
+pub(crate) mod observed;
 pub mod store;
 mod truth;
 mod up;
-pub mod weights;
 pub(crate) mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use cutover_api::{ConfigStatus, LeftOut, Weights};
 use tokio::time::Instant;
 
 use cutover_proxy::table::{Color, EndpointId, Pause, ServiceName, Snapshot, TableSpec};
@@ -40,9 +41,7 @@ use crate::engine::EngineVersion;
 use crate::state::health::Health;
 use crate::state::journal::Journal;
 use crate::state::locks::Locks;
-use crate::state::sighting::Sighting;
-use crate::state::status::{ConfigStatus, LeftOut};
-use crate::state::weights::Weights;
+use crate::state::observed::Observed;
 
 /// What containers there are, as far as they are ours to serve.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -142,7 +141,7 @@ pub struct State {
     /// How the config file is.
     pub config_status: ConfigStatus,
     /// What Docker has shown us.
-    pub(crate) sighting: Sighting,
+    pub(crate) observed: Observed,
     /// What was made of it.
     pub discovery: Discovery,
     /// What the resolver has found, by name; the last good answer or the error.
@@ -160,7 +159,7 @@ pub struct State {
     /// Which engine it is; of the last look, `None` before the first.
     pub(crate) docker_version: Option<EngineVersion>,
     /// The table that is live, without its generation.
-    pub table: Option<TableSpec>,
+    table: Option<TableSpec>,
     /// The shares in the table that is live.
     pub live: BTreeMap<ServiceName, Weights>,
     /// Since when nothing of a service has been up.
@@ -227,7 +226,7 @@ impl State {
         let mut state = Self {
             config: config.into(),
             config_status,
-            sighting: Sighting::default(),
+            observed: Observed::default(),
             discovery: Discovery::default(),
             names: BTreeMap::new(),
             health: BTreeMap::new(),
@@ -266,6 +265,14 @@ impl State {
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&ServiceConfig> {
         self.discovery.services.get(name).or_else(|| self.config.services.get(name))
+    }
+
+    /// Whether a release that came after this revision serves.
+    pub(crate) fn serves_newer(&self, name: &ServiceName, revision: u64) -> bool {
+        let weights = self.weights(name);
+        let members = self.journal.services.get(name).map(|service| &service.members);
+        let newer = |color| members.and_then(|m| m.revision(color)) > Some(revision);
+        Color::ALL.into_iter().any(|color| weights.serves(color) && newer(color))
     }
 
     /// The shares of a service: what the journal knows, else what the config says. Where only the

@@ -1,6 +1,6 @@
 //! The answers to what changes a service at once.
 
-use cutover_proxy::table::{Color, Generation, ServiceName};
+use cutover_proxy::table::{Generation, ServiceName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -42,9 +42,8 @@ pub struct Aborted {
     pub phase: Phase,
     /// `refused` before the flip, `rolled_back` after it: what the rollout's own client is told.
     pub result: Ending,
-    /// The color that serves.
-    #[schema(value_type = crate::schema::Color)]
-    pub serves: Color,
+    /// What serves.
+    pub serves: Target,
     /// The table that is live.
     #[schema(value_type = crate::schema::Generation)]
     pub generation: Generation,

@@ -26,7 +26,7 @@ pub use self::event::{Event, EventKind, FailoverReason};
 pub use self::history::History;
 pub use self::line::{Line, RolloutEvent};
 pub use self::phase::Phase;
-pub use self::plan::{Finding, Plan, Step};
+pub use self::plan::{Finding, FindingCode, Plan, Step};
 pub use self::report::{ByColor, Ending, Forced, Kind, OldNew, PhaseTime, Report};
 pub use self::request::{
     DeployRequest, EventsQuery, FlipRequest, PauseRequest, PullPolicy, RollbackRequest,

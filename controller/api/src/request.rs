@@ -25,6 +25,7 @@ pub struct EventsQuery {
     #[param(default = true)]
     pub follow: bool,
     /// Begin with the last so many; all that are kept where nothing is followed.
+    #[param(value_type = u64, required = false)]
     pub recent: Option<u64>,
 }
 

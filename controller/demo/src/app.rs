@@ -42,7 +42,7 @@ pub struct AppArguments {
     pub fault: Option<Fault>,
     /// Ends when standard input does, so that no app outlives its demo.
     #[arg(long, hide = true)]
-    pub leash: bool,
+    pub with_stdin: bool,
 }
 
 /// The ways in which a release can be bad.
@@ -99,14 +99,14 @@ pub(super) async fn run(arguments: AppArguments) -> anyhow::Result<ExitCode> {
     // The demo reads the port from this line.
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
 
-    let told_to_end = async {
+    let asked_to_end = async {
         if arguments.fault == Some(Fault::NeverEnds) {
             return std::future::pending().await;
         }
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = leash(arguments.leash) => {}
+            () = stdin_ends(arguments.with_stdin) => {}
         }
     };
     let later = async {
@@ -116,7 +116,7 @@ pub(super) async fn run(arguments: AppArguments) -> anyhow::Result<ExitCode> {
         }
     };
     tokio::select! {
-        () = serve(listener, arguments.color, arguments.fault, told_to_end) => {}
+        () = serve(listener, arguments.color, arguments.fault, asked_to_end) => {}
         () = later => anyhow::bail!("this release ends after a while, as it was told to"),
     }
     Ok(ExitCode::SUCCESS)
@@ -127,14 +127,14 @@ pub(super) async fn serve(
     listener: TcpListener,
     color: Color,
     fault: Option<Fault>,
-    told_to_end: impl Future<Output = ()>,
+    asked_to_end: impl Future<Output = ()>,
 ) {
     let app =
         App { color, fault, names: names(), answers: AtomicU64::new(0), posts: Mutex::default() };
     let app = Arc::new(app);
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
-    tokio::pin!(told_to_end);
+    tokio::pin!(asked_to_end);
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -142,7 +142,7 @@ pub(super) async fn serve(
                 connections.spawn(converse(Arc::clone(&app), stream, stopped.clone()));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            () = &mut told_to_end => break,
+            () = &mut asked_to_end => break,
         }
     }
     drop(listener);
@@ -153,8 +153,8 @@ pub(super) async fn serve(
 }
 
 /// Waits for the end of standard input, or for ever. The thread costs nothing and dies with us.
-async fn leash(held: bool) {
-    if !held {
+async fn stdin_ends(matters: bool) {
+    if !matters {
         return std::future::pending().await;
     }
     let (end, ended) = tokio::sync::oneshot::channel();

@@ -13,7 +13,7 @@ mod load;
 mod report;
 mod stage;
 mod streams;
-mod tally;
+mod counters;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 pub use self::app::AppArguments;
+use self::counters::{Counters, Timeline};
 use self::course::Course;
 use self::load::Clients;
 use self::report::Report;
 use self::stage::Stage;
-use self::tally::{Tally, Timeline};
 
 /// `cutover demo`.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -80,10 +80,10 @@ async fn perform(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
 
     let timeline = Timeline::starting_now(Duration::from_secs(arguments.seconds));
     let course = Arc::new(Course::default());
-    let tally = Arc::new(Tally::new(timeline));
+    let counters = Arc::new(Counters::new(timeline));
     let mut load = JoinSet::new();
-    Clients::new(stage.edge, &course, &tally).start(&mut load);
-    let flips = flip_until_told(&stage, &course, &tally);
+    Clients::new(stage.edge, &course, &counters).start(&mut load);
+    let flips = flip_repeatedly(&stage, &course, &counters);
     tokio::select! {
         () = flips => {}
         interrupted = tokio::signal::ctrl_c() => {
@@ -96,15 +96,15 @@ async fn perform(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
         ended.context("a client of the demo")?;
     }
 
-    let posts = check::posts(&stage, tally.posts_sent()).await?;
+    let posts = check::posts(&stage, counters.posts_sent()).await?;
     let metrics = control::metrics(&stage.control).await?;
-    let report = Report::new(&tally, posts, metrics);
+    let report = Report::new(&counters, posts, metrics);
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         println!("{}", report.table());
     }
-    let failures = tally.first_failures();
+    let failures = counters.first_failures();
     for failure in &failures {
         eprintln!("failed: {failure}");
     }
@@ -119,25 +119,25 @@ async fn perform(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
 
 /// Flips to and fro between the quiet time at the beginning and the one at the end. A flip that is
 /// refused is a failure, and the last one.
-async fn flip_until_told(stage: &Stage, course: &Course, tally: &Tally) {
-    sleep_until(tally.timeline.flips_from).await;
+async fn flip_repeatedly(stage: &Stage, course: &Course, counters: &Counters) {
+    sleep_until(counters.timeline.flips_from).await;
     let mut beat = interval(FLIP_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while Instant::now() < tally.timeline.flips_until {
+    while Instant::now() < counters.timeline.flips_until {
         beat.tick().await;
         let to = course.start_flip();
         match control::flip(&stage.control, to).await {
             Ok(took) => {
                 course.finish_flip();
-                tally.flipped(took);
+                counters.flipped(took);
             }
             Err(error) => {
-                tally.failed(format!("flip to {to}: {error:#}"));
+                counters.failed(format!("flip to {to}: {error:#}"));
                 break;
             }
         }
     }
-    sleep_until(tally.timeline.end).await;
+    sleep_until(counters.timeline.end).await;
 }
 
 #[cfg(test)]

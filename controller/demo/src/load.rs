@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::app::{COLOR_FIELD, NUMBER_FIELD, PATTERN};
+use crate::counters::Counters;
 use crate::course::Course;
 use crate::streams;
-use crate::tally::Tally;
 
 /// Clients that keep their connection.
 const KEPT: usize = 16;
@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub(super) struct Clients {
     edge: SocketAddr,
     course: Arc<Course>,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
     upload: Bytes,
 }
 
@@ -56,11 +56,11 @@ enum Ask {
 }
 
 impl Clients {
-    pub(super) fn new(edge: SocketAddr, course: &Arc<Course>, tally: &Arc<Tally>) -> Self {
+    pub(super) fn new(edge: SocketAddr, course: &Arc<Course>, counters: &Arc<Counters>) -> Self {
         Self {
             edge,
             course: Arc::clone(course),
-            tally: Arc::clone(tally),
+            counters: Arc::clone(counters),
             upload: PATTERN.iter().copied().cycle().take(UPLOAD_BYTES).collect(),
         }
     }
@@ -87,14 +87,14 @@ impl Clients {
 
     async fn keep_asking(self, ask: Ask, connections: Connections) {
         let mut kept = None;
-        while Instant::now() < self.tally.timeline.end {
+        while Instant::now() < self.counters.timeline.end {
             let started = Instant::now();
             let outcome = timeout(PATIENCE, self.ask(ask, &mut kept)).await;
             match outcome.context("no answer in time").and_then(|color| color) {
-                Ok(color) => self.tally.answered(color, started),
+                Ok(color) => self.counters.answered(color, started),
                 Err(error) => {
                     kept = None;
-                    self.tally
+                    self.counters
                         .failed(format!("{ask:?} on a {connections:?} connection: {error:#}"));
                 }
             }
@@ -115,7 +115,7 @@ impl Clients {
         if matches!(ask, Ask::Upload) {
             *request.method_mut() = Method::POST;
             *request.body_mut() = Full::new(self.upload.clone());
-            let number = self.tally.next_post().into();
+            let number = self.counters.next_post().into();
             request.headers_mut().insert(NUMBER_FIELD, number);
         }
         let number = request.headers().get(NUMBER_FIELD).cloned();
@@ -135,7 +135,7 @@ impl Clients {
     async fn keep_talking(self, life: Duration) {
         while let Some(until) = self.next_end(life) {
             match streams::talk(self.edge, until).await {
-                Ok(messages) => self.tally.streamed(messages),
+                Ok(messages) => self.counters.streamed(messages),
                 Err(error) => self.stream_failed("WebSocket", &error).await,
             }
         }
@@ -144,20 +144,20 @@ impl Clients {
     async fn keep_listening(self, life: Duration) {
         while let Some(until) = self.next_end(life) {
             match streams::listen(self.edge, until).await {
-                Ok(events) => self.tally.streamed(events),
+                Ok(events) => self.counters.streamed(events),
                 Err(error) => self.stream_failed("event stream", &error).await,
             }
         }
     }
 
     async fn stream_failed(&self, what: &str, error: &anyhow::Error) {
-        self.tally.failed(format!("{what}: {error:#}"));
+        self.counters.failed(format!("{what}: {error:#}"));
         tokio::time::sleep(PAUSE).await;
     }
 
     /// When a stream begun now is to end; `None` once the time is up.
     fn next_end(&self, life: Duration) -> Option<Instant> {
-        let (now, end) = (Instant::now(), self.tally.timeline.end);
+        let (now, end) = (Instant::now(), self.counters.timeline.end);
         (now < end).then(|| now.checked_add(life).map_or(end, |sooner| sooner.min(end)))
     }
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::check::Posts;
 use crate::control::Metrics;
+use crate::counters::Counters;
 use crate::latency::Latency;
-use crate::tally::Tally;
 
 /// What the demo has shown; its JSON is public surface.
 #[derive(Debug, Serialize)]
@@ -72,8 +72,8 @@ impl Percentiles {
 }
 
 impl Report {
-    pub(super) fn new(tally: &Tally, posts: Posts, metrics: Metrics) -> Self {
-        let counts = tally.counts();
+    pub(super) fn new(counters: &Counters, posts: Posts, metrics: Metrics) -> Self {
+        let counts = counters.counts();
         let [blue, green] = counts.by_color;
         let [before, during, after] = counts.latency.each_ref().map(Percentiles::of);
         let mut flips: Vec<_> = counts.flips.iter().map(Duration::as_micros).collect();
@@ -90,7 +90,7 @@ impl Report {
             retried: metrics.retried,
             held: metrics.held,
             posts: PostCounts {
-                sent: tally.posts_sent(),
+                sent: counters.posts_sent(),
                 lost: posts.lost,
                 doubled: posts.doubled,
             },

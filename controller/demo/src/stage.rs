@@ -119,7 +119,7 @@ fn terminate(child: &Child) {
 
 async fn start_app(color: Color) -> anyhow::Result<(Child, SocketAddr)> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["demo-app", "--leash", "--listen", "127.0.0.1:0"])
+        .args(["demo-app", "--with-stdin", "--listen", "127.0.0.1:0"])
         .args(["--color", color.as_str()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

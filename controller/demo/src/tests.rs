@@ -9,10 +9,10 @@ use crate::*;
 #[tokio::test]
 async fn every_kind_of_client_is_served_by_the_app_itself() {
     let app = start_app(Color::Blue, None).await;
-    let tally = load_for_a_while(app, &Arc::default()).await;
-    assert_eq!(tally.first_failures(), Vec::<String>::new());
+    let counters = load_for_a_while(app, &Arc::default()).await;
+    assert_eq!(counters.first_failures(), Vec::<String>::new());
     {
-        let counts = tally.counts();
+        let counts = counters.counts();
         let [blue, green] = counts.by_color;
         assert!(blue > 0 && green == 0);
         assert!(counts.streams >= 4 && counts.messages >= counts.streams);
@@ -20,20 +20,20 @@ async fn every_kind_of_client_is_served_by_the_app_itself() {
     let posts = load::fetch(app, "/posts").await.unwrap();
     let mut posts: Vec<u64> = serde_json::from_slice(&posts).unwrap();
     posts.sort_unstable();
-    assert_eq!(posts, (0..tally.posts_sent()).collect::<Vec<_>>());
+    assert_eq!(posts, (0..counters.posts_sent()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn answers_of_the_wrong_color_and_of_a_bad_release_are_failures() {
     let green = start_app(Color::Green, None).await;
-    let tally = load_for_a_while(green, &Arc::default()).await;
-    let told = tally.first_failures();
+    let counters = load_for_a_while(green, &Arc::default()).await;
+    let told = counters.first_failures();
     assert!(told.iter().any(|why| why.contains("served by green after")), "{told:?}");
 
     let broken = start_app(Color::Blue, Some(Fault::Errors)).await;
-    let tally = load_for_a_while(broken, &Arc::default()).await;
-    assert_eq!(tally.counts().by_color, [0, 0]);
-    let told = tally.first_failures();
+    let counters = load_for_a_while(broken, &Arc::default()).await;
+    assert_eq!(counters.counts().by_color, [0, 0]);
+    let told = counters.first_failures();
     assert!(told.iter().any(|why| why.contains("status 500")), "{told:?}");
 }
 
@@ -44,11 +44,11 @@ async fn start_app(color: Color, fault: Option<Fault>) -> SocketAddr {
     address
 }
 
-async fn load_for_a_while(edge: SocketAddr, course: &Arc<Course>) -> Arc<Tally> {
+async fn load_for_a_while(edge: SocketAddr, course: &Arc<Course>) -> Arc<Counters> {
     let timeline = Timeline::starting_now(Duration::from_millis(400));
-    let tally = Arc::new(Tally::new(timeline));
+    let counters = Arc::new(Counters::new(timeline));
     let mut load = JoinSet::new();
-    Clients::new(edge, course, &tally).start(&mut load);
+    Clients::new(edge, course, &counters).start(&mut load);
     load.join_all().await;
-    tally
+    counters
 }

@@ -1,8 +1,8 @@
-//! What the machine asks of the world.
+//! What the machine asks the executor to do.
 
 use cutover_proxy::table::ServiceName;
 
-use crate::set::{Rest, Set};
+use crate::set::{Set, StopReason};
 use crate::verdict::Verdict;
 
 /// One request to the executor. Carrying one out twice is carrying it out once.
@@ -53,7 +53,7 @@ pub enum Action {
         /// Which set.
         set: Set,
         /// Why it may be stopped.
-        rest: Rest,
+        reason: StopReason,
     },
     /// Remove the old set but for what is retained or serves, and give the new one its lasting
     /// names.
@@ -64,7 +64,7 @@ pub enum Action {
         /// Which set.
         set: Set,
         /// Why it may be stopped.
-        rest: Rest,
+        reason: StopReason,
     },
     /// The client can be told: what remains is waiting and tidying. Needs no answer.
     Report(Verdict),

@@ -3,14 +3,14 @@
 use cutover_proxy::table::Generation;
 use serde::{Deserialize, Serialize};
 
-use crate::set::{Rest, Set};
+use crate::set::{Set, StopReason};
 use cutover_api::Phase;
 
-/// What happened in the world.
+/// What has happened outside of the machine.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// Go.
+    /// The rollout begins.
     Begin,
     /// An action of this phase was carried out for the set.
     Done {
@@ -24,7 +24,7 @@ pub enum Event {
         /// Which set.
         set: Set,
         /// By itself, or by force.
-        rest: Rest,
+        reason: StopReason,
     },
     /// An action of this phase failed.
     Failed {

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use self::retry::Retry;
 use crate::action::Action;
 use crate::event::{Event, EventKind};
-use crate::member::{Member, Origin, Span};
 use crate::millis::Millis;
-use crate::set::{Rest, Set, Side};
+use crate::service::{Origin, RolloutService, Span};
+use crate::set::{Set, Side, StopReason};
 use crate::strategy::{self, Step};
 use crate::transition::{Reaction, reaction};
 use crate::verdict::Verdict;
@@ -27,7 +27,8 @@ use cutover_api::Phase;
 /// One deploy or rollback of one or more services that flip together.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Rollout {
-    members: Vec<Member>,
+    #[serde(rename = "members")]
+    services: Vec<RolloutService>,
     /// What is done, in order; replaced by the way back when that begins.
     steps: Vec<Step>,
     /// Which of them is under way.
@@ -38,7 +39,9 @@ pub struct Rollout {
     retry: Retry,
     /// By batch whose flip was asked for: whether it is known to be live.
     flips: Vec<bool>,
-    rests: Vec<(Set, Rest)>,
+    /// The sets that may be stopped, and why.
+    #[serde(rename = "rests")]
+    stop_reasons: Vec<(Set, StopReason)>,
     /// A newer rollout has taken the place of the old containers.
     yielded: bool,
     failure: Option<String>,
@@ -54,16 +57,16 @@ pub struct Rollout {
 impl Rollout {
     /// A rollout that has not begun.
     #[must_use]
-    pub fn new(members: Vec<Member>, origin: Origin, now: Millis) -> Self {
+    pub fn new(services: Vec<RolloutService>, origin: Origin, now: Millis) -> Self {
         Self {
-            steps: strategy::steps(&members, origin),
-            members,
+            steps: strategy::steps(&services, origin),
+            services,
             at: 0,
             entered: now,
             pending: BTreeSet::new(),
             retry: Retry::default(),
             flips: Vec::new(),
-            rests: Vec::new(),
+            stop_reasons: Vec::new(),
             yielded: false,
             failure: None,
             stuck: false,
@@ -89,14 +92,14 @@ impl Rollout {
 
     /// Its services.
     #[must_use]
-    pub fn members(&self) -> &[Member] {
-        &self.members
+    pub fn services(&self) -> &[RolloutService] {
+        &self.services
     }
 
     /// Whether a service takes part in a batch.
     #[must_use]
-    pub fn takes_part(&self, member: &Member, batch: usize) -> bool {
-        strategy::takes_part(member, batch, &self.members)
+    pub fn takes_part(&self, service: &RolloutService, batch: usize) -> bool {
+        strategy::takes_part(service, batch, &self.services)
     }
 
     /// How many batches have been flipped, or may have been.
@@ -205,7 +208,7 @@ impl Rollout {
             Reaction::Ignore => {}
             Reaction::Answer => self.answer(now, event, out),
             Reaction::Next => self.next(now, event, out),
-            Reaction::Rest => self.note_rest(event),
+            Reaction::Drained => self.keep_stop_reason(event),
             Reaction::Live => self.live(now, event, out),
             Reaction::Retry => self.try_again(now, event, out),
             Reaction::Undo => self.undo(now, event, out),
@@ -231,7 +234,7 @@ impl Rollout {
     }
 
     fn answer(&mut self, now: Millis, event: &Event, out: &mut Vec<Action>) {
-        self.note_rest(event);
+        self.keep_stop_reason(event);
         let (Event::Done { set, .. } | Event::Drained { set, .. }) = event else { return };
         self.retry.answered(set);
         if self.pending.remove(set) && self.pending.is_empty() {
@@ -239,10 +242,10 @@ impl Rollout {
         }
     }
 
-    fn note_rest(&mut self, event: &Event) {
-        let Event::Drained { set, rest } = event else { return };
-        if self.rest_of(set).is_none() && self.may_rest(set) {
-            self.rests.push((set.clone(), *rest));
+    fn keep_stop_reason(&mut self, event: &Event) {
+        let Event::Drained { set, reason } = event else { return };
+        if self.stop_reason(set).is_none() && self.drain_is_final(set) {
+            self.stop_reasons.push((set.clone(), *reason));
         }
     }
 
@@ -261,7 +264,7 @@ impl Rollout {
         self.flips.fill(true);
         // A failover may have made them serve again since they were taken out.
         let batch = self.step().batch;
-        self.rests.retain(|(set, _)| set.side == Side::New || set.batch != batch);
+        self.stop_reasons.retain(|(set, _)| set.side == Side::New || set.batch != batch);
         if self.failure.is_some() {
             self.undo(now, event, out);
         } else {
@@ -281,12 +284,12 @@ impl Rollout {
         if self.yielded {
             return self.end(now, out);
         }
-        let back = strategy::way_back(&self.members, self.step().batch, self.flips.len());
+        let back = strategy::way_back(&self.services, self.step().batch, self.flips.len());
         self.close_span(now);
         self.steps = back;
         self.at = 0;
         // The old sets serve again, or never stopped: nothing proves any more that they may end.
-        self.rests.clear();
+        self.stop_reasons.clear();
         self.enter(now, out);
     }
 

@@ -27,7 +27,7 @@ pub struct Set {
 /// Why a set may be stopped.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rest {
+pub enum StopReason {
     /// No table that went live names it.
     NeverServed,
     /// Its last request has ended.

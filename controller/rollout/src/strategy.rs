@@ -9,7 +9,7 @@ mod both;
 
 use serde::{Deserialize, Serialize};
 
-use crate::member::{Limits, Member, Origin};
+use crate::service::{Limits, Origin, RolloutService};
 use cutover_api::Phase;
 
 /// How the containers of a service are replaced.
@@ -43,9 +43,9 @@ impl Step {
 /// of them is replaced color by color, the others flip with its last one. Where both colors serve
 /// nothing is warm, so `origin` matters to the others alone.
 #[must_use]
-pub fn steps(members: &[Member], origin: Origin) -> Vec<Step> {
-    let warm = members.iter().any(|member| member.limits.keep_warm_ms > 0);
-    if members.iter().any(|member| member.strategy == Strategy::Both) {
+pub fn steps(services: &[RolloutService], origin: Origin) -> Vec<Step> {
+    let warm = services.iter().any(|service| service.limits.keep_warm_ms > 0);
+    if services.iter().any(|service| service.strategy == Strategy::Both) {
         both::steps(warm)
     } else {
         blue_green::steps(origin, warm)
@@ -54,22 +54,26 @@ pub fn steps(members: &[Member], origin: Origin) -> Vec<Step> {
 
 /// How many batches a rollout of these services has.
 #[must_use]
-pub(crate) fn batches(members: &[Member]) -> usize {
-    1 + usize::from(members.iter().any(|member| member.strategy == Strategy::Both))
+pub(crate) fn batches(services: &[RolloutService]) -> usize {
+    1 + usize::from(services.iter().any(|service| service.strategy == Strategy::Both))
 }
 
 /// Whether a service takes part in a batch.
 #[must_use]
-pub(crate) fn takes_part(member: &Member, batch: usize, members: &[Member]) -> bool {
-    match member.strategy {
-        Strategy::Both => batch < batches(members),
-        Strategy::BlueGreen => batch + 1 == batches(members),
+pub(crate) fn takes_part(
+    service: &RolloutService,
+    batch: usize,
+    services: &[RolloutService],
+) -> bool {
+    match service.strategy {
+        Strategy::Both => batch < batches(services),
+        Strategy::BlueGreen => batch + 1 == batches(services),
     }
 }
 
 /// The steps back from a batch, the last one first; `flipped` batches have been in a table.
 #[must_use]
-pub(crate) fn way_back(members: &[Member], batch: usize, flipped: usize) -> Vec<Step> {
+pub(crate) fn way_back(services: &[RolloutService], batch: usize, flipped: usize) -> Vec<Step> {
     let mut steps = Vec::new();
     for batch in (0..=batch).rev() {
         if batch < flipped {
@@ -77,7 +81,7 @@ pub(crate) fn way_back(members: &[Member], batch: usize, flipped: usize) -> Vec<
             steps.push(Step::of(Phase::RevertDrain, batch));
         }
         steps.push(Step::of(Phase::Abandon, batch));
-        if members.iter().any(|member| member.strategy == Strategy::Both) {
+        if services.iter().any(|service| service.strategy == Strategy::Both) {
             steps.push(Step::of(Phase::PutBack, batch));
         }
     }
@@ -85,10 +89,10 @@ pub(crate) fn way_back(members: &[Member], batch: usize, flipped: usize) -> Vec<
     steps
 }
 
-impl Member {
+impl RolloutService {
     /// The longest of these limits among services that flip together.
     #[must_use]
-    pub(crate) fn longest(members: &[Self], which: impl Fn(&Limits) -> u64) -> u64 {
-        members.iter().map(|member| which(&member.limits)).max().unwrap_or(0)
+    pub(crate) fn longest(services: &[Self], which: impl Fn(&Limits) -> u64) -> u64 {
+        services.iter().map(|service| which(&service.limits)).max().unwrap_or(0)
     }
 }

@@ -15,7 +15,7 @@ pub enum Reaction {
     /// The next step begins.
     Next,
     /// The set it names has drained, though the rollout is not waiting for that yet.
-    Rest,
+    Drained,
     /// The table is live: the next step begins, or the way back if that was put off until now.
     Live,
     /// It is asked for again after a while: 1 s, 2 s, 4 s, 8 s, then every 10 s.
@@ -46,7 +46,7 @@ impl Reaction {
             Self::Ignore => "",
             Self::Answer => "answer",
             Self::Next => "next",
-            Self::Rest => "rest",
+            Self::Drained => "drained",
             Self::Live => "live",
             Self::Retry => "retry",
             Self::Undo => "undo",
@@ -82,7 +82,7 @@ const fn row(phase: Phase) -> [Reaction; EventKind::ALL.len()] {
         Phase::Start       => [____, Answer, ____,   ____, Retry, Undo,  Undo,   Undo,      Undo,      Undo,      ____,  ____, Undo,  Undo],
         Phase::Ready       => [____, Answer, ____,   ____, Retry, Undo,  Undo,   Undo,      Undo,      Undo,      ____,  ____, Undo,  Undo],
         Phase::Flip        => [____, ____,   ____,   Live, Retry, Undo,  Undo,   UndoLater, UndoLater, UndoLater, ____,  ____, Live,  Undo],
-        Phase::Monitor     => [____, ____,   Rest,   ____, ____,  ____,  Next,   Undo,      Undo,      Undo,      ____,  Undo, Ask,   Undo],
+        Phase::Monitor     => [____, ____,   Drained,____, ____,  ____,  Next,   Undo,      Undo,      Undo,      ____,  Undo, Ask,   Undo],
         Phase::Drain       => [____, ____,   Answer, ____, Retry, Retry, ____,   Undo,      ____,      Undo,      Yield, Undo, Ask,   Undo],
         Phase::KeepWarm    => [____, ____,   ____,   ____, ____,  ____,  Next,   ____,      ____,      ____,      Next,  End,  Ask,   End],
         Phase::Stop        => [____, Answer, ____,   ____, Retry, Retry, GiveUp, ____,      ____,      ____,      ____,  ____, Ask,   Ask],

@@ -72,7 +72,11 @@ impl Client {
     pub(super) fn with_logins(&self, image: Option<&str>) -> Self {
         let logins = Logins::from_dir(&registry::config_dir(), image).unwrap_or_else(|error| {
             // It may not be needed; if it is, the registry will say so.
-            drop(writeln!(std::io::stderr(), "no logins for registries: {}", plain(&error)));
+            drop(writeln!(
+                std::io::stderr(),
+                "no logins for registries: {}",
+                plain(&error.to_string())
+            ));
             Logins::default()
         });
         let header = logins.header().and_then(|text| HeaderValue::try_from(text).ok());

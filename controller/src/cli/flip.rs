@@ -96,9 +96,10 @@ pub(super) async fn abort(client: &Client, service: &str) -> Result<u8, Failure>
     client.print(&answer, |aborted: &Aborted| {
         let Aborted { service, revision, serves, generation, .. } = aborted;
         let phase = aborted.phase.as_str().replace('_', " ");
-        let what = match aborted.result {
-            Ending::RolledBack => format!("flipped back to {serves}"),
-            _ => format!("abandoned before its flip, {serves} still serves"),
+        let what = match (aborted.result, serves) {
+            (Ending::RolledBack, _) => format!("flipped back to {}", serves.as_str()),
+            (_, Target::Both) => "abandoned before its flip, both colors still serve".to_owned(),
+            _ => format!("abandoned before its flip, {} still serves", serves.as_str()),
         };
         format!("{service}: revision {revision} was {what} (it stood at {phase}), generation {generation}")
     })

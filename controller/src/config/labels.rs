@@ -94,6 +94,15 @@ impl Labels {
         }
     }
 
+    /// Which service and which compose project a container says that it is of, whatever else of its
+    /// labels is wrong.
+    #[must_use]
+    pub fn claim<'l>(label: impl Fn(&str) -> Option<&'l str>) -> Option<(ServiceName, &'l str)> {
+        let service = label("cutover.service").or_else(|| label(COMPOSE_SERVICE))?;
+        let project = label("cutover.project").or_else(|| label(COMPOSE_PROJECT))?;
+        Some((service.to_ascii_lowercase().parse().ok()?, project))
+    }
+
     /// The service's settings: key by key what the config file says in `base`, else what the labels
     /// say, else the default.
     #[must_use]

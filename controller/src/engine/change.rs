@@ -45,7 +45,7 @@ pub(crate) enum Transition {
 
 /// An engine's end of [`Changes`].
 #[derive(Clone, Debug)]
-pub(super) struct Lanes {
+pub(super) struct ChangeSender {
     looks: mpsc::Sender<Change>,
     transitions: mpsc::UnboundedSender<(WorkloadId, Transition)>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Lanes {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed;
 
-impl Lanes {
+impl ChangeSender {
     /// Both ends.
     pub(super) fn new() -> (Self, Changes) {
         let (looks, looked) = mpsc::channel(QUEUE);
@@ -79,7 +79,7 @@ impl Lanes {
     }
 
     /// Asks for a look; `false` when there are too many to do already: ask for
-    /// [`Change::Everything`] by [`Lanes::wait_to_look`] then.
+    /// [`Change::Everything`] by [`ChangeSender::wait_to_look`] then.
     pub(super) fn look(&self, change: Change) -> Result<bool, Closed> {
         match self.looks.try_send(change) {
             Ok(()) => Ok(true),

@@ -23,7 +23,7 @@ use bollard::models::{
 pub(super) use self::files::{Changed, was_put_in};
 pub(crate) use self::files::{File, Files};
 pub(crate) use self::notice::Notice;
-pub(crate) use self::spec::Spec;
+pub(crate) use self::spec::{CopyError, Spec};
 use self::user_set::{Field, UserSet};
 pub(super) use self::volumes::is_anonymous;
 use super::EngineError;

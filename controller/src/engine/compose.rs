@@ -1,5 +1,7 @@
 //! How Compose names what it makes, and how a rollout names the copies of it.
 
+use cutover_proxy::table::Color;
+
 use super::Container;
 use crate::config::labels::{COMPOSE_PROJECT, COMPOSE_SERVICE};
 
@@ -41,10 +43,19 @@ pub(crate) fn base_name(name: &str) -> &str {
     }
 }
 
+/// A name without the color that a rollout puts behind it where both serve.
+#[must_use]
+pub(crate) fn without_color(name: &str) -> &str {
+    let plain = Color::ALL.iter().find_map(|color| {
+        name.strip_suffix(color.as_str())?.strip_suffix('-').filter(|plain| !plain.is_empty())
+    });
+    plain.unwrap_or(name)
+}
+
 /// Compose names what it scales `project-service-1`, before its version 2 with underscores, and
 /// puts a short ID before the name of one that it is about to replace.
 fn is_scaled(name: &str, project: &str, service: &str) -> bool {
-    let name = base_name(name);
+    let name = without_color(base_name(name));
     let name = match name.split_once('_') {
         Some((id, rest)) if id.len() == SHORT_ID && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
             rest
@@ -76,7 +87,14 @@ mod tests {
 
     #[test]
     fn what_compose_scales_has_a_number() {
-        for name in ["p-web-1", "p_web_12", "p_web_1-r3", "p-web--1", "0123456789ab_p_web_1"] {
+        for name in [
+            "p-web-1",
+            "p_web_12",
+            "p_web_1-r3",
+            "p-web--1",
+            "0123456789ab_p_web_1",
+            "p-web-1-green-r3",
+        ] {
             assert!(is_scaled(name, "p", "web"), "{name}");
         }
         for name in ["web", "p-web", "p-web-x", "p_other_1", "p-web-1-before-r2"] {

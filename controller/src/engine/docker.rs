@@ -140,7 +140,7 @@ impl Engine for Docker {
             return Ok(());
         };
         let client = self.client().await?;
-        debug!(container = container.name, rest = ?proof.rest(), "stopping a container");
+        debug!(container = container.name, reason = ?proof.reason(), "stopping a container");
         let grace = container.stop_grace;
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();

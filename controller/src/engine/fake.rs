@@ -17,12 +17,14 @@ mod host;
 mod image;
 mod inspect;
 mod network;
+mod truth;
 #[cfg(test)]
 mod tests;
 mod workload;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ pub(crate) use self::faults::{Call, Fault};
 use self::host::Host;
 pub(crate) use self::image::FakeImage;
 pub(super) use self::inspect::merged;
+pub(crate) use self::truth::Truth;
 use super::{Containers, EngineError};
 use crate::testing::crash_points::CrashPoints;
 
@@ -52,6 +55,8 @@ struct Shared {
     points: CrashPoints,
     /// Something has changed: timers, or what a call waits for.
     changed: Notify,
+    /// How many calls hang that ask for all containers.
+    unseen: AtomicUsize,
 }
 
 impl FakeEngine {
@@ -65,6 +70,7 @@ impl FakeEngine {
             faults: Mutex::default(),
             points,
             changed: Notify::new(),
+            unseen: AtomicUsize::new(0),
         };
         let this = Self { shared: Arc::new(shared) };
         this.attach();
@@ -78,6 +84,11 @@ impl FakeEngine {
         self.shared.clock.attach();
         self.host().forget_watchers();
         tokio::spawn(self.clone().run());
+    }
+
+    /// Its time stands still until it is attached again: the current runtime is about to end.
+    pub(crate) fn detach(&self) {
+        self.shared.clock.detach();
     }
 
     /// As what the controller works with.

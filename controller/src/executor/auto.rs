@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use cutover_api::{Kind, Target};
 use cutover_proxy::table::{Color, ServiceName};
-use cutover_rollout::{Event, Member, Millis, Origin, Rollout, Strategy};
+use cutover_rollout::{Event, Millis, Origin, Rollout, RolloutService, Strategy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::Rollouts;
-use super::plan::Site;
+use super::plan::Inventory;
 use super::prepare;
-use super::record::{Found, Kind, Part, Replica};
 use super::request::{Deploy, limits_of};
 use crate::config::OnFailure;
 use crate::config::labels::COMPOSE_PROJECT;
@@ -21,8 +21,8 @@ use crate::engine::Container;
 use crate::error::Error;
 use crate::registry::Logins;
 use crate::state::State;
-use crate::state::holder::Holder;
-use crate::state::weights::Target;
+use crate::state::lock_owner::LockOwner;
+use crate::state::rollout::{Found, Part, Replica};
 
 /// A color that does not serve and could.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,7 +53,7 @@ impl Rollouts {
     pub(super) async fn watch_for_newcomers(self) {
         self.begun().await;
         let (_, mut events) = self.tools.controller.events().watch(0);
-        let mut unlocked = self.tools.controller.releases();
+        let mut unlocked = self.tools.controller.locks().releases();
         let mut candidates: BTreeMap<ServiceName, Candidate> = BTreeMap::new();
         loop {
             unlocked.borrow_and_update();
@@ -62,29 +62,7 @@ impl Rollouts {
             candidates.retain(|service, candidate| {
                 newcomers.iter().any(|(n, _)| n.service == *service && n.ids == candidate.ids)
             });
-            let mut next: Option<Instant> = None;
-            for (newcomer, min_ready) in newcomers {
-                let service = newcomer.service.clone();
-                let seen = Candidate::new(&newcomer);
-                let candidate = candidates.entry(service.clone()).or_insert(seen);
-                let due = candidate.since + min_ready;
-                if candidate.tried {
-                    continue;
-                }
-                if Instant::now() < due {
-                    next = Some(next.map_or(due, |next| next.min(due)));
-                    continue;
-                }
-                match self.take_in(newcomer).await {
-                    // Whoever has the lock knows better; it is looked at again when that is free.
-                    Ok(tried) => candidate.tried = tried,
-                    Err(error) => {
-                        candidate.tried = !error.is_transient();
-                        next = Some(Instant::now() + LOOK_AGAIN);
-                        warn!(%service, %error, "a new release is ready and not flipped to");
-                    }
-                }
-            }
+            let next = self.take_in_the_due(newcomers, &mut candidates).await;
             let due = async {
                 match next {
                     Some(at) => sleep_until(at).await,
@@ -92,12 +70,45 @@ impl Rollouts {
                 }
             };
             tokio::select! {
+                biased;
                 // Those that came too fast to be read are changes, too.
                 happened = events.recv() => if matches!(happened, Err(RecvError::Closed)) { return },
                 released = unlocked.changed() => if released.is_err() { return },
                 () = due => {}
             }
         }
+    }
+
+    /// Flips to the candidates that have been ready for long enough. Says when the next one will be.
+    async fn take_in_the_due(
+        &self,
+        newcomers: Vec<(Newcomer, Duration)>,
+        candidates: &mut BTreeMap<ServiceName, Candidate>,
+    ) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for (newcomer, min_ready) in newcomers {
+            let service = newcomer.service.clone();
+            let seen = Candidate::new(&newcomer);
+            let candidate = candidates.entry(service.clone()).or_insert(seen);
+            let due = candidate.since + min_ready;
+            if candidate.tried {
+                continue;
+            }
+            if Instant::now() < due {
+                next = Some(next.map_or(due, |next| next.min(due)));
+                continue;
+            }
+            match self.take_in(newcomer).await {
+                // Whoever has the lock knows better; it is looked at again when that is free.
+                Ok(tried) => candidate.tried = tried,
+                Err(error) => {
+                    candidate.tried = !error.is_transient();
+                    next = Some(Instant::now() + LOOK_AGAIN);
+                    warn!(%service, %error, "a new release is ready and not flipped to");
+                }
+            }
+        }
+        next
     }
 
     /// What has served once is no newcomer: a flip back by hand is not undone.
@@ -130,17 +141,17 @@ impl Rollouts {
         let Newcomer { service, from, to, ids } = newcomer;
         let services = [service.clone()];
         let containers = self.tools.discovery.look().await?;
-        let site = Site::find(&self.tools.controller, &service, &containers)?;
+        let inventory = Inventory::find(&self.tools.controller, &service, &containers)?;
         let new: Vec<&Container> =
-            site.running(to).into_iter().filter(|c| ids.contains(c.id.as_str())).collect();
-        let newest = site.running(from).iter().map(|c| c.created).max();
+            inventory.running(to).into_iter().filter(|c| ids.contains(c.id.as_str())).collect();
+        let newest = inventory.running(from).iter().map(|c| c.created).max();
         let Some(first) = new.first() else { return Ok(true) };
         // The colors of a pair come and go by command only.
-        if site.labelled() || new.iter().any(|c| Some(c.created) <= newest) {
+        if inventory.labelled() || new.iter().any(|c| Some(c.created) <= newest) {
             return Ok(true);
         }
-        let holder = Holder::new(Kind::Auto.as_str(), Some(BY));
-        let Ok(lock) = self.tools.controller.lock(&services, &holder) else {
+        let owner = LockOwner::new(Kind::Auto.as_str(), Some(BY));
+        let Ok(lock) = self.tools.controller.locks().take(&services, &owner) else {
             return Ok(false);
         };
         self.make_room(&services).await;
@@ -157,8 +168,8 @@ impl Rollouts {
             });
         }
         let deploy = Deploy::default();
-        let part = Part { replicas, displaced: Vec::new(), ..site.part(&deploy, from, to).0 };
-        let on_failure = self.on_failure(first).unwrap_or(site.config.rollout.on_failure);
+        let part = Part { replicas, displaced: Vec::new(), ..inventory.part(&deploy, from, to).0 };
+        let on_failure = self.on_failure(first).unwrap_or(inventory.config.rollout.on_failure);
         let part = Part {
             keep_failed: Part::keeps_failed(on_failure, first.labels.contains_key(COMPOSE_PROJECT)),
             found: Some(match on_failure {
@@ -176,9 +187,10 @@ impl Rollouts {
         });
         tried.await?;
         info!(%service, %to, image = part.image, "a new release is ready by itself");
-        let limits = limits_of(&deploy, &site.config);
-        let members = vec![Member { service, strategy: Strategy::BlueGreen, limits }];
-        let machine = Rollout::new(members, Origin::Running, Millis(1));
+        let limits = limits_of(&deploy, &inventory.config);
+        let services =
+            vec![RolloutService { name: service, strategy: Strategy::BlueGreen, limits }];
+        let machine = Rollout::new(services, Origin::Running, Millis(1));
         let record = prepare::record(Kind::Auto, Some(BY.to_owned()), machine, vec![part]);
         // Nobody reads along; the history and the events have it.
         let (client, _) = mpsc::unbounded_channel();

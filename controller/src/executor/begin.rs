@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cutover_api::{Ending, Line, Report, RolloutEvent};
+use cutover_api::{Ending, Kind, Line, Report, RolloutEvent, Target, Weights};
 use cutover_proxy::table::{Color, ServiceName};
 use cutover_rollout::{Event, Phase};
 use tokio::sync::mpsc;
@@ -12,13 +12,14 @@ use tracing::warn;
 use super::plan::{self, Plan};
 use super::prepare::{SOMEONE, now};
 use super::progress::Progress;
-use super::record::{Kind, Record};
 use super::request::{Deploy, Rollback};
 use super::run::Standing;
-use super::{Rollouts, Tools, history};
+use super::{Rollouts, Tools};
 use crate::error::Error;
 use crate::registry::Logins;
-use crate::serving::lock::RolloutLock;
+use crate::state::history::Release;
+use crate::state::locks::RolloutLock;
+use crate::state::rollout::{Part, Record};
 
 /// What a rollout begins with, beside its plan.
 pub(super) struct Beginning {
@@ -35,7 +36,7 @@ struct Wanted {
     services: Vec<ServiceName>,
     deploy: Deploy,
     /// The release of the history that it is.
-    release: Option<history::Release>,
+    release: Option<Release>,
 }
 
 impl Wanted {
@@ -52,7 +53,7 @@ impl Wanted {
         if let Some(release) = &self.release {
             plan.recall(release);
         }
-        plan.check_images(tools, logins).await;
+        plan.check_images(tools, logins).await?;
         Ok(plan)
     }
 }
@@ -72,7 +73,7 @@ impl Rollouts {
     pub(super) async fn begin_again(
         &self,
         service: ServiceName,
-        release: history::Release,
+        release: Release,
         asked: Rollback,
         with: Beginning,
     ) -> Result<(), Error> {
@@ -95,14 +96,16 @@ impl Rollouts {
         let mut preparation = self.preparing.enter(&wanted.services);
         self.tools.can_begin().await?;
         let plan = tokio::select! {
-            plan = self.cleared(&wanted, &with.logins, &progress) => plan?,
+            biased;
             reason = preparation.aborted() => {
                 self.tools.refuse_unplanned(&wanted, &reason, &progress);
                 return Ok(());
             }
+            plan = self.cleared(&wanted, &with.logins, &progress) => plan?,
         };
         let Some(plan) = plan else { return Ok(()) };
         for (part, _) in &plan.parts {
+            self.tools.take_share_of_nothing(part).await?;
             self.tools.remember_found(part).await;
         }
         let record = Tools::record(plan, &wanted.deploy, wanted.kind());
@@ -111,7 +114,7 @@ impl Rollouts {
         if let (Some(reason), Some(service)) = (late, wanted.services.first())
             && let Some(handle) = self.under_way(service)
         {
-            handle.tell(Event::Abort { reason });
+            handle.send(Event::Abort { reason });
         }
         Ok(())
     }
@@ -150,7 +153,7 @@ impl Rollouts {
     pub(super) async fn make_room(&self, services: &[ServiceName]) {
         for service in services {
             for mut handle in self.of(service) {
-                handle.tell(Event::Supersede);
+                handle.send(Event::Supersede);
                 let gone = |standing: &Standing| standing.yielded || standing.phase == Phase::Ended;
                 if timeout(ROOM, handle.until(gone)).await.is_err() {
                     warn!(%service, "the warm color is still there");
@@ -162,6 +165,17 @@ impl Rollouts {
 }
 
 impl Tools {
+    /// Of two colors with a share one may have nothing that runs, and is taken for idle then: a
+    /// candidate of it must not get requests before its flip.
+    async fn take_share_of_nothing(&self, part: &Part) -> Result<(), Error> {
+        let active = self.controller.state(|state| state.weights(&part.service)).active();
+        if active == Target::Both && part.both.is_none() {
+            let alone = [(part.service.clone(), Weights::of(part.from.into()))];
+            self.controller.set_weights(&alone, None).await?;
+        }
+        Ok(())
+    }
+
     /// Reports what was ended before there was a plan.
     fn refuse_unplanned(&self, wanted: &Wanted, reason: &str, progress: &Progress) {
         for service in &wanted.services {
@@ -176,7 +190,7 @@ impl Tools {
                 by: wanted.deploy.by.clone().unwrap_or_else(|| SOMEONE.into()),
                 ..Report::new(service, revision, colors, wanted.kind(), Ending::Refused)
             };
-            self.controller.rollout_finished(service, report.result);
+            self.controller.count_rollout(service, report.result);
             progress.send(Line::Report(report));
         }
     }

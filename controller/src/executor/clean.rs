@@ -4,28 +4,18 @@
 use std::collections::BTreeSet;
 
 use cutover_proxy::table::ServiceName;
-use cutover_rollout::Rest;
+use cutover_rollout::StopReason;
 
 use super::Tools;
-use super::record::Part;
 use super::steps::StepError;
 use crate::config::labels::COMPOSE_PROJECT;
 use crate::engine::{Container, EngineError, State, base_name};
+use crate::state::rollout::Part;
 
 impl Tools {
     /// Removes what is not retained, and gives the new containers their lasting names.
     pub(super) async fn clean(&self, part: &Part) -> Result<(), StepError> {
-        let lone = !part.labelled && part.both.is_none();
-        let keep = if lone { self.retained(part).await? } else { Vec::new() };
-        let gone = part.displaced.iter().chain(part.old.iter().filter(|_| lone));
-        // What serves elsewhere now (a flip by hand) is nobody's to remove.
-        let new = part.new_ids();
-        for id in gone.filter(|id| !new.contains(id)) {
-            match keep.contains(id) {
-                true => self.retire_name(id, part).await?,
-                false => self.remove_idle(&part.service, id).await?,
-            }
-        }
+        let (kept, new) = (self.put_away(part).await?, part.new_ids());
         for id in new {
             self.settle_name(&id).await?;
         }
@@ -33,12 +23,48 @@ impl Tools {
         for id in part.old.iter().filter(|_| part.labelled) {
             self.settle_name(id).await?;
         }
-        self.note(&part.service, |state| state.members.displace(&keep)).await;
+        self.remember(&part.service, |state| state.members.displace(&kept)).await;
         let containers = self.discovery.look().await?;
         for id in surplus(&containers, &self.aside(&part.service, &containers), part.retain) {
             self.remove_idle(&part.service, &id).await?;
         }
         Ok(())
+    }
+
+    /// Removes the containers that the new ones replace, or keeps them under another name. Gives those
+    /// that it keeps. What a flip by hand or a failover has made to serve again is left as it is.
+    async fn put_away(&self, part: &Part) -> Result<Vec<String>, StepError> {
+        let lone = !part.labelled && part.both.is_none();
+        let keep = if lone { self.retained(part).await? } else { Vec::new() };
+        // A newer rollout may have taken the place of what drained here.
+        let members = self.controller.service_state(&part.service).members;
+        let replaced = |id: &&String| lone || members.is_aside(id);
+        let gone = part.displaced.iter().chain(part.old.iter().filter(replaced));
+        let new = part.new_ids();
+        let mut kept = Vec::new();
+        for id in gone.filter(|id| !new.contains(id)) {
+            if self.serves(&part.service, id) || self.drains_elsewhere(part, id) {
+                continue;
+            }
+            if keep.contains(id) {
+                self.retire_name(id, part).await?;
+                kept.push(id.clone());
+            } else {
+                self.remove_idle(&part.service, id).await?;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Whether a container drains for a former rollout, which puts it away after that.
+    fn drains_elsewhere(&self, part: &Part, id: &str) -> bool {
+        self.controller.state(|state| {
+            let mut others = state.journal.rollouts_of(&part.service).map(|(_, other)| other);
+            let owned = others.any(|other| {
+                other.revision < part.revision && other.old.iter().any(|old| old == id)
+            });
+            owned && state.drains.has(&part.service, id)
+        })
     }
 
     /// The old containers that are kept. Compose would take a stopped container for one of its own,
@@ -61,16 +87,23 @@ impl Tools {
         ids.filter(|id| members.is_aside(id)).map(str::to_owned).collect()
     }
 
-    /// Stops and removes a container, unless requests go to it or nothing else is ready.
+    /// Stops and removes a container, unless requests go to it.
+    ///
+    /// # Errors
+    /// For now, while nothing else is ready.
     pub(super) async fn remove_idle(
         &self,
         service: &ServiceName,
         id: &str,
     ) -> Result<(), StepError> {
-        if self.serves(service, id) || self.is_last_ready(service, id) {
+        if self.serves(service, id) {
             return Ok(());
         }
-        let proof = self.at_rest(service, id, Rest::Idle)?;
+        // After a restart of the engine its successor may take a moment longer.
+        if self.is_last_ready(service, id) {
+            return Err(StepError::passing(format!("nothing else of {service} is ready")));
+        }
+        let proof = self.prove_drained(service, id, StopReason::Idle).await?;
         self.containers.stop(id, &proof).await?;
         Ok(self.containers.remove(id).await?)
     }

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use cutover_proxy::table::Color;
 
 use super::Tools;
-use super::history::Release;
 use super::plan::template::Template;
-use super::record::{Part, Replica};
 use super::steps::edge_label;
 use crate::config::labels::{
     COMPOSE_NUMBER, COMPOSE_PROJECT, COMPOSE_SERVICE, INTERNAL_PREFIX, PREFIX,
 };
 use crate::discovery::classify;
-use crate::engine::{Container, EngineError, Notice, Spec};
+use crate::engine::{Container, CopyError, EngineError, Notice, Spec};
+use crate::state::history::Release;
+use crate::state::rollout::{Part, Replica};
 
 impl Tools {
     /// Describes each new container of a part: like its template, of the wanted image. Gives what
@@ -124,7 +124,7 @@ impl Release {
     ///
     /// # Errors
     /// Names what the release had and the containers of today have not.
-    pub(super) fn recall(&self, part: &mut Part) -> Result<(), String> {
+    pub(super) fn recall(&self, part: &mut Part) -> Result<(), CopyError> {
         let specs = match (self.both.get(&part.to), part.both) {
             (Some(specs), _) => specs,
             (None, None) => &self.specs,
@@ -143,9 +143,9 @@ impl Release {
 }
 
 /// A former release in the place of what was drawn.
-pub(super) fn in_place_of(drawn: &Spec, recorded: &Spec) -> Result<Spec, String> {
+pub(super) fn in_place_of(drawn: &Spec, recorded: &Spec) -> Result<Spec, CopyError> {
     let mut spec = recorded.clone();
-    spec.check_against(drawn).map_err(|error| error.to_string())?;
+    spec.check_against(drawn)?;
     spec.take_the_place_of(drawn);
     let of_file = drawn.label(&file_label()).map(str::to_owned);
     match of_file {

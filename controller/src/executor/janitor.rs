@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use cutover_proxy::table::ServiceName;
-use cutover_rollout::Rest;
+use cutover_rollout::StopReason;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::Tools;
 use crate::config::labels::Labels;
+use crate::engine::drained::Drained;
 use crate::engine::{Container, State};
 use crate::panics::caught;
 
@@ -36,36 +37,63 @@ impl Tools {
     pub(super) async fn keep_tidy(&self) {
         let mut returns = self.discovery.returns();
         loop {
-            caught("tidying up", self.tidy()).await;
-            if returns.changed().await.is_err() {
-                return;
+            let needed = caught("tidying up", self.tidy()).await.unwrap_or_default();
+            tokio::select! {
+                biased;
+                returned = returns.changed() => if returned.is_err() { return },
+                () = self.until_one_is_not_needed(&needed) => {}
             }
         }
     }
 
-    /// Once Docker answers: stops what should not run.
-    async fn tidy(&self) {
+    /// Once Docker answers: stops what should not run. Gives what it had to leave, because requests
+    /// may need it: its successor may have to get ready yet.
+    pub(super) async fn tidy(&self) -> Vec<(ServiceName, String)> {
         let containers = loop {
             match self.discovery.look().await {
                 Ok(containers) => break containers,
                 Err(_) => sleep(LOOK_AGAIN).await,
             }
         };
+        let mut needed = Vec::new();
         for container in containers.iter().filter(|c| c.state != State::Stopped) {
             let Some(service) = service(container) else { continue };
             let id = container.id.as_str();
-            if !self.is_put_away(&service, id)
-                || self.serves(&service, id)
-                || self.is_last_ready(&service, id)
-            {
+            if !self.is_put_away(&service, id) {
                 continue;
             }
+            let Some(proof) = self.not_needed(&service, id).await else {
+                needed.push((service, id.to_owned()));
+                continue;
+            };
             info!(container = container.name, "stopping what a rollout had stopped");
-            let Ok(proof) = self.at_rest(&service, id, Rest::NeverServed) else { continue };
             if let Err(error) = self.containers.stop(id, &proof).await {
                 warn!(container = container.name, %error, "not stopped");
             }
         }
+        needed
+    }
+
+    /// Waits until something else serves instead of one of these; for ever where there are none.
+    async fn until_one_is_not_needed(&self, needed: &[(ServiceName, String)]) {
+        if needed.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            for (service, id) in needed {
+                if self.not_needed(service, id).await.is_some() {
+                    return;
+                }
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Says that a container may be stopped, unless requests are there, go there, or could go nowhere
+    /// else.
+    async fn not_needed(&self, service: &ServiceName, id: &str) -> Option<Drained> {
+        let needed = self.serves(service, id) || self.is_last_ready(service, id);
+        if needed { None } else { self.prove_drained(service, id, StopReason::Idle).await.ok() }
     }
 
     /// Removes candidates of former rollouts that failed and were kept to be looked at. What the

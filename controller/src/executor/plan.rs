@@ -2,26 +2,27 @@
 
 mod checks;
 mod part;
-mod site;
+mod inventory;
 mod steps;
 pub(super) mod template;
 
 use std::collections::BTreeSet;
 
+use cutover_api::FindingCode;
 pub(crate) use cutover_api::{Finding, Step};
 use cutover_proxy::table::ServiceName;
 
-pub(super) use self::site::Site;
+pub(super) use self::inventory::Inventory;
 use self::template::Template;
 use super::Tools;
-use super::history::Release;
-use super::record::Part;
 use super::request::Deploy;
 use crate::config::ServiceConfig;
 use crate::config::labels::INTERNAL_PREFIX;
 use crate::engine::{Container, EngineError, Notice};
 use crate::error::Error;
 use crate::registry::Logins;
+use crate::state::history::Release;
+use crate::state::rollout::Part;
 
 /// What would happen, for several services that flip together.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +58,7 @@ impl Plan {
         match tools.describe(part, templates).await {
             Ok(notices) => {
                 for notice in notices {
-                    self.note(&part.service, notice);
+                    self.add_notice(&part.service, notice);
                 }
                 Ok(())
             }
@@ -66,8 +67,8 @@ impl Plan {
                 self.blockers.push(Finding {
                     service: part.service.clone(),
                     code: match error {
-                        EngineError::ImageUnknown { .. } => "image_unknown".into(),
-                        _ => "copy".into(),
+                        EngineError::ImageUnknown { .. } => FindingCode::ImageUnknown,
+                        _ => FindingCode::Copy,
                     },
                     message: format!("what its containers were made of is not known: {error}"),
                     fix: error.fix().unwrap_or_else(|| RECREATE.into()),
@@ -78,10 +79,10 @@ impl Plan {
     }
 
     /// What a copy cannot have, once, however many copies there are.
-    fn note(&mut self, service: &ServiceName, notice: Notice) {
+    fn add_notice(&mut self, service: &ServiceName, notice: Notice) {
         let Notice { code, message, fix, blocks } = notice;
         let findings = if blocks { &mut self.blockers } else { &mut self.warnings };
-        let finding = Finding { service: service.clone(), code: code.into(), message, fix };
+        let finding = Finding { service: service.clone(), code, message, fix };
         if !findings.contains(&finding) {
             findings.push(finding);
         }
@@ -95,14 +96,14 @@ impl Plan {
         for part in parts {
             part.image_id.clone_from(&release.image_id);
             part.digest.clone_from(&release.digest);
-            let refused = release.recall(part).err();
+            let refused = release.recall(part).err().map(|error| error.to_string());
             let unknown = part.replicas.is_empty()
                 || part.replicas.iter().any(|replica| replica.spec.is_none());
             let why = refused
                 .or_else(|| unknown.then(|| "what its containers were made of is lost".into()));
             self.blockers.extend(why.map(|message| Finding {
                 service: part.service.clone(),
-                code: "copy".into(),
+                code: FindingCode::Copy,
                 message,
                 fix: RECREATE.into(),
             }));
@@ -116,10 +117,11 @@ impl Plan {
     pub(super) async fn still_holds(&self, tools: &Tools) -> Result<bool, Error> {
         let containers = tools.discovery.look().await?;
         for (part, _) in &self.parts {
-            let site = Site::find(&tools.controller, &part.service, &containers)?;
-            let old: BTreeSet<_> = site.running(part.from).iter().map(|c| c.id.as_str()).collect();
+            let inventory = Inventory::find(&tools.controller, &part.service, &containers)?;
+            let old: BTreeSet<_> =
+                inventory.running(part.from).iter().map(|c| c.id.as_str()).collect();
             let drawn: BTreeSet<_> = part.old.iter().map(String::as_str).collect();
-            if site.turn() != (part.from, part.to) || old != drawn {
+            if inventory.direction() != (part.from, part.to) || old != drawn {
                 return Ok(false);
             }
         }
@@ -127,10 +129,18 @@ impl Plan {
     }
 
     /// Whether each image is here or can be had: for what is pinned already, that very image.
-    pub(super) async fn check_images(&mut self, tools: &Tools, logins: &Logins) {
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub(super) async fn check_images(
+        &mut self,
+        tools: &Tools,
+        logins: &Logins,
+    ) -> Result<(), Error> {
         for (part, _) in &self.parts {
-            self.blockers.extend(checks::image(part, tools, logins).await);
+            self.blockers.extend(checks::image(part, tools, logins).await?);
         }
+        Ok(())
     }
 }
 
@@ -147,19 +157,19 @@ pub(crate) async fn draw(
     let containers = tools.discovery.look().await?;
     let mut plan = Plan::default();
     for service in services {
-        let site = Site::find(&tools.controller, service, &containers)?;
-        let (from, to) = site.turn();
-        let (mut part, templates) = site.part(deploy, from, to);
+        let inventory = Inventory::find(&tools.controller, service, &containers)?;
+        let (from, to) = inventory.direction();
+        let (mut part, templates) = inventory.part(deploy, from, to);
         plan.describe(tools, &mut part, &templates).await?;
-        plan.steps.extend(steps::of(&part, &site.config, deploy));
+        plan.steps.extend(steps::of(&part, &inventory.config, deploy));
         if part.both.is_some() {
-            let (mut other, templates) = site.part(deploy, to, from);
+            let (mut other, templates) = inventory.part(deploy, to, from);
             plan.describe(tools, &mut other, &templates).await?;
-            plan.steps.extend(steps::of(&other, &site.config, deploy));
-            plan.then.push((other, site.config.clone()));
+            plan.steps.extend(steps::of(&other, &inventory.config, deploy));
+            plan.then.push((other, inventory.config.clone()));
         }
-        checks::check(&site, &part, &templates, deploy, tools, &mut plan);
-        plan.parts.push((part, site.config));
+        checks::check(&inventory, &part, &templates, deploy, tools, &mut plan);
+        plan.parts.push((part, inventory.config));
     }
     Ok(plan)
 }

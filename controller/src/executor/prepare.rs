@@ -1,29 +1,26 @@
 //! From what a client asked for to a rollout that can begin.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
-use cutover_api::{Ending, Line};
+use cutover_api::{Ending, Kind, Line, Report, Target};
 use cutover_proxy::table::{Color, ServiceName};
-use cutover_rollout::{Limits, Member, Millis, Origin, Phase, Rollout, Strategy};
+use cutover_rollout::{Limits, Millis, Origin, Phase, Rollout, RolloutService, Strategy};
 use tracing::warn;
 
-use super::Tools;
-use super::history::{self, Release};
 use super::plan::{Plan, image_of};
 use super::progress::Progress;
-use super::record::{Kind, Part, Record, Replica};
-use super::report::{self, Report};
 use super::request::{Deploy, limits_of};
-use super::run::unix_ms;
-use crate::state::weights::Target;
+use super::{Tools, report};
+use crate::state::history::{Entry, Release};
+use crate::state::rollout::{Part, Record, Replica};
+use crate::time_of_day::{self, unix_ms};
 
 impl Tools {
     /// A rollout of what was planned.
     pub(super) fn record(plan: Plan, deploy: &Deploy, kind: Kind) -> Record {
         // Where both colors of a service serve, the others flip with the second of them.
         let last = usize::from(!plan.then.is_empty());
-        let mut members = Vec::new();
+        let mut services = Vec::new();
         let mut parts = Vec::new();
         for (part, config) in plan.parts {
             let (service, limits) = (part.service.clone(), limits_of(deploy, &config));
@@ -34,21 +31,20 @@ impl Tools {
             // There is nothing to go back to by a flip where both serve.
             let keep_warm_ms = if part.both.is_some() { 0 } else { limits.keep_warm_ms };
             let limits = Limits { keep_warm_ms, ..limits };
-            members.push(Member { service, strategy, limits });
+            services.push(RolloutService { name: service, strategy, limits });
             parts.push(Part { batch, ..part });
         }
         parts.extend(plan.then.into_iter().map(|(part, _)| Part { batch: last, ..part }));
-        let machine = Rollout::new(members, Origin::Created, Millis(1));
+        let machine = Rollout::new(services, Origin::Created, Millis(1));
         record(kind, deploy.by.clone(), machine, parts)
     }
 
     /// The rollout that keeps the other color of a service warm, if that is where a rollback goes.
     pub(super) fn warm(&self, service: &ServiceName, wanted: Option<u64>) -> Option<Record> {
         let state = self.controller.service_state(service);
-        let record = self.controller.state(|state| {
-            let records = state.journal.rollouts_of(service).map(|(record, _)| record);
-            records.max_by_key(|record| &record.at).cloned()
-        })?;
+        let record = self
+            .controller
+            .state(|state| state.journal.rollout_of(service).map(|(record, _)| record.clone()))?;
         let part = record.parts.iter().find(|part| part.service == *service)?;
         let serves = self.controller.state(|state| state.weights(service)).active();
         let revision = state.members.revision(part.from);
@@ -70,12 +66,12 @@ impl Tools {
     ) -> Record {
         let state = self.controller.service_state(service);
         let parts: Vec<_> = warm.parts.iter().map(|part| back(part, &state)).collect();
-        let members = warm.machine.members().iter().map(|member| {
-            let mut member = member.clone();
-            member.limits.monitor_ms = 0;
-            member
+        let services = warm.machine.services().iter().map(|service| {
+            let mut service = service.clone();
+            service.limits.monitor_ms = 0;
+            service
         });
-        let machine = Rollout::new(members.collect(), Origin::Running, Millis(1));
+        let machine = Rollout::new(services.collect(), Origin::Running, Millis(1));
         record(Kind::Rollback, by, machine, parts)
     }
 
@@ -95,7 +91,7 @@ impl Tools {
                 by: deploy.by.clone().unwrap_or_else(|| SOMEONE.into()),
                 ..report::about(part, kind, Ending::Refused)
             };
-            self.controller.rollout_finished(&part.service, report.result);
+            self.controller.count_rollout(&part.service, report.result);
             progress.send(Line::Report(report));
         }
     }
@@ -123,7 +119,7 @@ impl Tools {
         };
         let kept = self.controller.remember(&part.service, |state| {
             state.members.set_revision(part.from, Some(1));
-            state.record(history::entry(&report, &release));
+            state.record(Entry::new(report, Some(release)));
         });
         if let Err(error) = kept.await {
             warn!(%error, "the first revision is not in the history");
@@ -197,7 +193,7 @@ pub(super) fn record(kind: Kind, by: Option<String>, machine: Rollout, parts: Ve
 
 /// The time of day, as reports have it.
 pub(super) fn now() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+    humantime::format_rfc3339_seconds(time_of_day::now()).to_string()
 }
 
 /// Who asks, where they do not say.

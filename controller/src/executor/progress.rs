@@ -6,6 +6,7 @@ use cutover_api::{Line, RolloutEvent};
 use tokio::sync::mpsc;
 
 use crate::serving::controller::Controller;
+use crate::state::events::EventKind;
 
 /// Where a rollout's events go. A client that has gone is not missed. Clones tell the same client.
 #[derive(Clone, Debug)]
@@ -23,7 +24,8 @@ impl Progress {
 
     /// Tells everyone what happens.
     pub(super) fn say(&self, event: RolloutEvent) {
-        self.controller.rollout_event(event.clone());
+        let (service, detail) = (event.service().clone(), event.clone());
+        self.controller.events().send(EventKind::Rollout { service, detail });
         self.send(Line::Event(event));
     }
 

@@ -8,10 +8,10 @@ use tracing::warn;
 
 use super::Tools;
 use super::progress::Progress;
-use super::record::Part;
 use super::steps::StepError;
 use crate::engine::{EngineError, Image, PullPolicy, PullProgress};
 use crate::registry::{self, Login, Logins};
+use crate::state::rollout::Part;
 
 impl Tools {
     /// Brings the image here, or finds that it is here.
@@ -62,7 +62,7 @@ impl Tools {
         };
         let mut said: Option<Instant> = None;
         let mut seen = PullProgress::default();
-        let mut note = |pull: PullProgress| {
+        let mut on_progress = |pull: PullProgress| {
             seen = pull;
             if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
                 said = Some(Instant::now());
@@ -70,7 +70,7 @@ impl Tools {
             }
         };
         let login = self.login(logins, reference).await;
-        let pulled = self.containers.pull(reference, login, &mut note);
+        let pulled = self.containers.pull(reference, login, &mut on_progress);
         let unpulled = |error: EngineError| StepError {
             transient: error.is_transient(),
             reason: format!("{}: {reference} cannot be pulled", error.said()),
@@ -90,7 +90,7 @@ impl Tools {
         // A credential helper takes its time.
         let mounted = tokio::task::spawn_blocking(move || {
             let mounted = Logins::from_dir(&registry::config_dir(), Some(&image));
-            mounted.inspect_err(|error| warn!(error, "no logins from there")).ok()
+            mounted.inspect_err(|error| warn!(%error, "no logins from there")).ok()
         });
         mounted.await.ok()??.of(reference).cloned()
     }

@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep};
 
 use super::Tools;
 use super::progress::Progress;
-use super::record::Part;
 use super::steps::StepError;
 use crate::engine::State;
 use crate::serving::ready::Ready;
+use crate::state::rollout::Part;
 
 impl Tools {
     /// Waits until every new container is ready and stays so. What a flip to them is to consume.
@@ -37,6 +37,7 @@ impl Tools {
         };
         let never_restarted = BTreeMap::new();
         tokio::select! {
+            biased;
             ready = ready => ready,
             end = self.end_of(part, &never_restarted) => Err(StepError::lasting(end)),
             never = self.say_probes(part, progress) => match never {},

@@ -7,9 +7,9 @@ use tracing::info;
 
 use super::Rollouts;
 use super::progress::Progress;
-use super::record::Record;
 use crate::registry::Logins;
-use crate::state::holder::Holder;
+use crate::state::lock_owner::LockOwner;
+use crate::state::rollout::Record;
 
 impl Rollouts {
     /// Finishes or undoes what was under way when the controller died.
@@ -35,8 +35,8 @@ impl Rollouts {
         info!(rollout = record.id, %phase, flipped, "taking up a rollout");
         let lock = match record.machine.holds_lock() {
             true => {
-                let holder = Holder::new(record.kind.as_str(), Some(&record.by));
-                self.tools.controller.lock(&record.services(), &holder).ok()
+                let owner = LockOwner::new(record.kind.as_str(), Some(&record.by));
+                self.tools.controller.locks().take(&record.services(), &owner).ok()
             }
             false => None,
         };

@@ -1,10 +1,10 @@
 //! The zero-drop report: how a rollout went, for people and programs.
 
-pub(super) use cutover_api::{ByColor, Ending, Forced, Kind, OldNew, PhaseTime, Report};
+use cutover_api::{ByColor, Ending, Kind, Report};
 use cutover_proxy::table::Color;
 
-use super::record::Part;
 use crate::state::counted::Counted;
+use crate::state::rollout::Part;
 
 /// A report on a service's part that says nothing yet but what it was about.
 #[must_use]

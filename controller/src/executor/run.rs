@@ -3,11 +3,11 @@
 mod act;
 mod conclude;
 mod handle;
-mod note;
+mod message;
 mod wait;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use cutover_api::RolloutEvent;
 use cutover_proxy::table::ServiceName;
@@ -18,17 +18,18 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 pub(super) use self::handle::{Handle, Side, Standing};
-use self::note::Note;
+use self::message::Message;
 use super::Tools;
 use super::progress::Progress;
-use super::record::{Baseline, Record};
 use crate::error::Error;
 use crate::millis::millis;
 use crate::registry::Logins;
-use crate::serving::lock::RolloutLock;
 use crate::serving::ready::Ready;
 use crate::state::counted::Counted;
-use crate::state::holder::Holder;
+use crate::state::lock_owner::LockOwner;
+use crate::state::locks::RolloutLock;
+use crate::state::rollout::{Baseline, Record};
+use crate::time_of_day::unix_ms;
 
 /// One rollout under way.
 pub(super) struct Execution {
@@ -38,8 +39,8 @@ pub(super) struct Execution {
     lock: Option<RolloutLock>,
     /// The caller's, until the image is here.
     logins: Logins,
-    notes: mpsc::UnboundedReceiver<Note>,
-    send: mpsc::UnboundedSender<Note>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    send: mpsc::UnboundedSender<Message>,
     standing: watch::Sender<Standing>,
     /// When this began, and where the machine's clock was then.
     started: (Instant, Millis),
@@ -64,7 +65,7 @@ impl Execution {
         lock: Option<RolloutLock>,
         logins: Logins,
     ) -> (Self, Handle) {
-        let (send, notes) = mpsc::unbounded_channel();
+        let (send, inbox) = mpsc::unbounded_channel();
         let (standing, stands) = watch::channel(Standing::of(&record, false));
         let handle = Handle::new(send.clone(), stands);
         // What has passed since it was written counts, however long nobody was there.
@@ -76,7 +77,7 @@ impl Execution {
             progress,
             lock,
             logins,
-            notes,
+            inbox,
             send,
             standing,
             tasks: JoinSet::new(),
@@ -105,8 +106,9 @@ impl Execution {
                 }
             };
             tokio::select! {
-                note = self.notes.recv() => match note {
-                    Some(note) => self.take(note).await,
+                biased;
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.take(message).await,
                     None => break,
                 },
                 () = tick => self.tick().await,
@@ -124,7 +126,7 @@ impl Execution {
                 return self.step(Event::Handover).await;
             }
             let services = self.record.services();
-            if services.iter().any(|s| self.tools.controller.check_unlocked(s).is_err()) {
+            if services.iter().any(|s| self.tools.controller.locks().check(s).is_err()) {
                 // Whoever has the lock says what becomes of the warm color, or lets it go.
                 return tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -132,26 +134,26 @@ impl Execution {
         self.step(Event::Tick).await;
     }
 
-    async fn take(&mut self, note: Note) {
-        match note {
-            Note::Created { set, replica, id, spec } => {
+    async fn take(&mut self, message: Message) {
+        match message {
+            Message::Created { set, replica, id, spec } => {
                 let part = self.record.part_mut(&set);
                 if let Some(replica) = part.and_then(|part| part.replicas.get_mut(replica)) {
                     replica.id = Some(id);
                     replica.spec = Some(*spec);
                 }
             }
-            Note::Drained { set, end } => {
+            Message::Drained { set, end } => {
                 self.record.drained.insert(set.service, end);
             }
-            Note::Event(event) => self.hear(event).await,
-            Note::Log(service, lines) => {
+            Message::Event(event) => self.hear(event).await,
+            Message::Log(service, lines) => {
                 self.logs.insert(service, lines);
             }
-            Note::Ready(set, ready) => {
+            Message::Ready(set, ready) => {
                 self.ready.insert(set, ready);
             }
-            Note::Pulled(service, image) => {
+            Message::Pulled(service, image) => {
                 for part in self.record.parts.iter_mut().filter(|part| part.service == service) {
                     // What the history knows it by may be of a registry that is gone.
                     if part.registry_digest().is_none() {
@@ -250,10 +252,12 @@ impl Execution {
         self.record.clock = self.now();
         self.record.written_ms = unix_ms();
         let record = self.record.clone();
-        self.tools.controller.remember_all(|journal| {
-            if record.machine.phase() == Phase::Ended {
-                journal.end_rollout(&record.id);
-            } else {
+        self.tools.controller.remember_all(|journal| match record.machine.phase() {
+            Phase::Ended => journal.end_rollout(&record.id),
+            phase => {
+                if phase == Phase::Drain {
+                    conclude::note_done(&record, journal);
+                }
                 journal.put_rollout(record);
             }
         });
@@ -268,7 +272,6 @@ impl Execution {
             self.logins = Logins::default();
         }
         for part in self.record.parts.iter().filter(|part| part.batch == batch) {
-            self.tools.controller.rollout_phase(&part.service, phase.as_str());
             if phase != Phase::Ended {
                 let service = part.service.clone();
                 self.progress.say(RolloutEvent::Phase { service, phase });
@@ -316,8 +319,8 @@ impl Execution {
     /// Takes the lock, unless it is held already. False where another rollout has it.
     fn relock(&mut self) -> bool {
         if self.lock.is_none() {
-            let holder = Holder::new(self.record.kind.as_str(), Some(&self.record.by));
-            self.lock = self.tools.controller.lock(&self.record.services(), &holder).ok();
+            let owner = LockOwner::new(self.record.kind.as_str(), Some(&self.record.by));
+            self.lock = self.tools.controller.locks().take(&self.record.services(), &owner).ok();
         }
         self.lock.is_some()
     }
@@ -340,15 +343,18 @@ impl Execution {
     fn old_serves(&self) -> bool {
         let mut parts = self.record.parts.iter().filter(|part| part.both.is_none());
         parts.any(|part| {
-            let weights = self.tools.controller.state(|state| state.weights(&part.service));
-            weights.serves(part.from)
+            self.tools.controller.state(|state| {
+                let serves = state.weights(&part.service).serves(part.from);
+                // By containers of a newer release it is another matter.
+                serves && !state.serves_newer(&part.service, part.revision)
+            })
         })
     }
 
     fn limits(&self, service: &ServiceName) -> Limits {
-        let mut members = self.record.machine.members().iter();
-        let member = members.find(|member| member.service == *service);
-        member.map_or_else(Limits::default, |member| member.limits)
+        let mut services = self.record.machine.services().iter();
+        let found = services.find(|found| found.name == *service);
+        found.map_or_else(Limits::default, |found| found.limits)
     }
 
     fn now(&self) -> Millis {
@@ -360,11 +366,6 @@ impl Execution {
         let (started, base) = self.started;
         started + Duration::from_millis(at.since(base))
     }
-}
-
-/// Milliseconds since 1970, for what must be known after a restart.
-pub(super) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(millis).unwrap_or_default()
 }
 
 /// A task that panicked will never answer: its panic is that of the whole rollout.

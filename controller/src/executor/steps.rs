@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use cutover_proxy::table::{Color, ServiceName};
-use cutover_rollout::{Limits, Phase, Rest};
+use cutover_api::Weights;
+use cutover_proxy::table::ServiceName;
+use cutover_rollout::{Limits, Phase, StopReason};
 use tokio::time::{Instant, sleep};
 
 use super::Tools;
-use super::record::{Found, Part, Replica};
 use crate::config::DrainConfig;
 use crate::config::labels::INTERNAL_PREFIX;
 use crate::discovery::classify;
-use crate::engine::{EngineError, Spec, WorkloadId};
+use crate::engine::{EngineError, Spec, State, WorkloadId};
 use crate::error::Error;
 use crate::serving::edge::Applied;
 use crate::serving::ready::Ready;
 use crate::state::drains::DrainEnd;
+use crate::state::rollout::{Found, Part, Replica};
 use crate::state::service::ServiceState;
-use crate::state::weights::Weights;
 
 /// Why a step failed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -95,18 +95,58 @@ impl Tools {
         shares: &[(ServiceName, Weights)],
         drain: Option<DrainConfig>,
     ) -> Result<Applied, StepError> {
-        let colors = |color: fn(&Part) -> Color| -> Vec<_> {
-            parts.iter().map(|part| (part.service.clone(), color(part))).collect()
-        };
+        let parts: Vec<_> =
+            parts.iter().filter(|part| phase != Phase::Revert || !self.is_moot(part)).collect();
+        let shares: Vec<_> = shares
+            .iter()
+            .filter(|(service, _)| parts.iter().any(|part| part.service == *service))
+            .cloned()
+            .collect();
+        let side = |part: &Part| if phase == Phase::Revert { part.from } else { part.to };
+        let back: Vec<_> = parts.iter().map(|part| (part.service.clone(), side(part))).collect();
         if phase == Phase::Revert {
-            self.can_serve(&colors(|part| part.from))?;
-        } else {
-            let (back, end) = (colors(|part| part.to), Instant::now() + BACK);
-            while self.can_serve(&back).is_err() && Instant::now() < end {
-                sleep(POLL).await;
+            self.start_again(&parts).await?;
+        }
+        let end = Instant::now() + BACK;
+        while self.can_serve(&back).is_err() && Instant::now() < end {
+            sleep(POLL).await;
+        }
+        if phase == Phase::Revert {
+            self.can_serve(&back)?;
+        }
+        Ok(self.controller.set_weights(&shares, drain).await?)
+    }
+
+    /// Starts the old containers of colors that have nobody up: somebody has stopped them since the
+    /// flip, or they ended by themselves.
+    async fn start_again(&self, parts: &[&Part]) -> Result<(), StepError> {
+        let mut started = false;
+        for part in parts.iter().filter(|part| part.both.is_none()) {
+            if self.can_serve(&[(part.service.clone(), part.from)]).is_ok() {
+                continue;
+            }
+            for id in &part.old {
+                let found = self.containers.inspect(id).await?;
+                if let Some(container) = found.filter(|found| found.state == State::Stopped) {
+                    self.containers.start(container.id.as_str()).await?;
+                    started = true;
+                }
             }
         }
-        Ok(self.controller.set_weights(shares, drain).await?)
+        if started {
+            self.discovery.look().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing to go back from, and nothing to go back to: somebody has removed the
+    /// containers of both sides. What serves then, if anything, is not this rollout's business.
+    fn is_moot(&self, part: &Part) -> bool {
+        let new = part.new_ids();
+        let gone = self.controller.state(|state| {
+            !new.is_empty() && !new.iter().any(|id| state.discovery.placed.contains_key(id))
+        });
+        gone && self.is_empty(&part.service, part.from)
     }
 
     /// Creates one replica, or finds that it is there.
@@ -143,7 +183,7 @@ impl Tools {
         if ours {
             return Ok(self.controller.remember(&part.service, enroll).await?);
         }
-        self.note(&part.service, enroll).await;
+        self.remember(&part.service, enroll).await;
         Ok(())
     }
 
@@ -157,22 +197,26 @@ impl Tools {
     }
 
     /// Stops and removes or keeps what failed; gives its last words.
-    pub(super) async fn abandon(&self, part: &Part, rest: Rest) -> Result<Vec<String>, StepError> {
+    pub(super) async fn abandon(
+        &self,
+        part: &Part,
+        reason: StopReason,
+    ) -> Result<Vec<String>, StepError> {
         let mut words = Vec::new();
         let mut kept = Vec::new();
+        let mut serves = false;
         for replica in &part.replicas {
-            let id = replica.id.as_deref().unwrap_or(&replica.candidate);
-            let Some(container) = self.containers.inspect(id).await? else { continue };
-            // Its name may be another's by now; what we made says so.
-            let made = container.labels.contains_key(&classify::rollout_label());
-            if !made && part.found != Some(Found::Stopped) {
+            let Some(id) = self.candidate(part, replica).await? else { continue };
+            let id = id.as_str();
+            // A failover has brought it back since.
+            if self.serves_live(&part.service, id) {
+                serves = true;
                 continue;
             }
-            let id = container.id.as_str();
             if words.is_empty() {
                 words = self.containers.last_words(id).await.unwrap_or_default();
             }
-            let proof = self.at_rest(&part.service, id, rest)?;
+            let proof = self.prove_drained(&part.service, id, reason).await?;
             self.containers.stop(id, &proof).await?;
             match part.keep_failed {
                 true => kept.push(id.to_owned()),
@@ -180,11 +224,29 @@ impl Tools {
             }
         }
         if made_here(part) && !kept.is_empty() {
-            self.note(&part.service, |state| state.members.abandon(&kept)).await;
+            self.remember(&part.service, |state| state.members.abandon(&kept)).await;
         }
-        self.enroll(part, false).await?;
+        if !serves {
+            self.enroll(part, false).await?;
+        }
         self.discovery.look().await?;
         Ok(words)
+    }
+
+    /// The container of a replica, as far as there is one and it is the rollout's to put away.
+    async fn candidate(
+        &self,
+        part: &Part,
+        replica: &Replica,
+    ) -> Result<Option<WorkloadId>, StepError> {
+        let id = replica.id.as_deref().unwrap_or(&replica.candidate);
+        let found = self.containers.inspect(id).await?;
+        // Its name may be another's by now; what we made says so.
+        let ours = found.filter(|container| {
+            let made = container.labels.contains_key(&classify::rollout_label());
+            made || part.found == Some(Found::Stopped)
+        });
+        Ok(ours.map(|container| container.id))
     }
 
     /// Stops containers that have drained, but for those that have been made to serve since.
@@ -192,18 +254,18 @@ impl Tools {
         &self,
         service: &ServiceName,
         ids: &[String],
-        rest: Rest,
+        reason: StopReason,
     ) -> Result<(), StepError> {
         let mut stopped = Vec::new();
         for id in ids.iter().filter(|id| !self.serves(service, id)) {
             if self.is_last_ready(service, id) {
                 return Err(StepError::passing(format!("nothing else of {service} is ready")));
             }
-            let proof = self.at_rest(service, id, rest)?;
+            let proof = self.prove_drained(service, id, reason).await?;
             self.containers.stop(id, &proof).await?;
             stopped.push(id.clone());
         }
-        self.note(service, |state| state.members.park(&stopped)).await;
+        self.remember(service, |state| state.members.park(&stopped)).await;
         Ok(())
     }
 }

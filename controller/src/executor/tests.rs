@@ -1,11 +1,13 @@
-//! What becomes of a rollout that panics.
+//! What becomes of a rollout that panics, or that somebody ends.
+
+mod adopted;
 
 use axum::response::{IntoResponse, Response};
+use cutover_api::Target;
 use cutover_proxy::table::Color;
 use cutover_rollout::Limits;
 use http::StatusCode;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::*;
 use crate::discovery::Discovery;
@@ -14,7 +16,6 @@ use crate::http::server;
 use crate::panics;
 use crate::serving::controller::tests::{House, web};
 use crate::state::rollout::tests::record;
-use crate::state::weights::Target;
 
 /// An engine without a container.
 async fn engine(uri: http::Uri) -> Response {
@@ -45,12 +46,12 @@ impl Stage {
         tokio::spawn(server::control(listener, |_| true, router.clone(), router));
         let containers = Containers::docker(&path);
         let controller = house.controller.clone();
-        let discovery = Discovery::start(controller.clone(), containers.clone());
+        let discovery = Discovery::start(controller.clone(), containers.clone(), Vec::new());
         let rollouts = Rollouts {
             tools: Tools { controller, containers, discovery },
             running: Arc::default(),
             preparing: Preparing::default(),
-            begun: Arc::new(watch::Sender::new(true)),
+            begun: Arc::new(SetOnce::new_with(Some(()))),
         };
         Self { house, rollouts }
     }
@@ -63,7 +64,7 @@ impl Stage {
         }
         let limits = Limits { deploy_ms: 5000, monitor_ms, ..Limits::default() };
         let record = record("web-r1", &[&web()], limits);
-        let lock = controller.lock(&[web()], &Holder::new("deploy", None)).unwrap();
+        let lock = controller.locks().take(&[web()], &LockOwner::new("deploy", None)).unwrap();
         let (client, lines) = mpsc::unbounded_channel();
         self.rollouts.run(record, lock, Logins::default(), Event::Begin, client);
         lines
@@ -96,7 +97,7 @@ impl Stage {
     }
 
     async fn is_free_again(&self) {
-        self.house.until(|house| house.controller.check_unlocked(&web()).is_ok()).await;
+        self.house.until(|house| house.controller.locks().check(&web()).is_ok()).await;
         assert_eq!(self.serving(), Target::Blue);
     }
 
@@ -127,7 +128,7 @@ async fn a_rollout_that_panics_again_and_again_has_failed_and_lets_the_lock_go()
     assert_eq!(body.error.code, cutover_api::Code::Failed);
     assert!(panics::count() >= before + 2);
     stage.is_free_again().await;
-    let metrics = stage.house.controller.metrics().await;
+    let metrics = crate::http::metrics::render(&stage.house.controller).await;
     let failed = r#"cutover_rollouts_total{service="web",result="failed"} 1"#;
     assert!(metrics.contains(failed), "{metrics}");
 }
@@ -137,7 +138,7 @@ async fn an_abort_while_a_release_is_judged_brings_the_old_color_back_at_once() 
     let stage = Stage::new().await;
     let lines = stage.judged().await;
     let aborted = stage.rollouts.abort(&web(), Some("ops")).await.unwrap();
-    assert_eq!((aborted.result, aborted.serves), (Ending::RolledBack, Color::Blue));
+    assert_eq!((aborted.result, aborted.serves), (Ending::RolledBack, Target::Blue));
     assert_eq!(stage.serving(), Target::Blue);
     let report = stage.report(lines).await;
     assert_eq!(report.result, Ending::RolledBack);

@@ -2,21 +2,20 @@
 
 use std::time::Duration;
 
-use cutover_api::{Ending, RolloutEvent};
+use cutover_api::{Ending, Report, RolloutEvent};
 use cutover_proxy::table::{Color, EndpointId, ServiceName};
 use cutover_rollout::Phase;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::history::{self, Release};
 use super::progress::Progress;
-use super::record::Part;
-use super::report::Report;
 use super::steps::StepError;
 use crate::discovery::Discovery;
 use crate::engine::Containers;
 use crate::error::Error;
 use crate::serving::controller::Controller;
+use crate::state::history::{Entry, Release};
+use crate::state::rollout::Part;
 
 /// The controller, the engine, and the one who looks at it. Clones share them.
 #[derive(Clone, Debug)]
@@ -49,9 +48,9 @@ impl Tools {
         self.controller.save().await
     }
 
-    /// Remembers what has been done already. A disk that does not take it is no reason to do it again:
+    /// Writes down what has been done already. A disk that does not take it is no reason to do it again:
     /// it holds in memory and goes out with the next write, and a crash finds it in the state.
-    pub(super) async fn note(
+    pub(super) async fn remember(
         &self,
         service: &ServiceName,
         change: impl FnOnce(&mut crate::state::service::ServiceState),
@@ -77,6 +76,15 @@ impl Tools {
         })
     }
 
+    /// Whether a color has no container, in any state, and no endpoint of the config file.
+    pub(super) fn is_empty(&self, service: &ServiceName, color: Color) -> bool {
+        self.controller.state(|state| {
+            let mut placed = state.discovery.placed.values();
+            !placed.any(|placed| placed.service == *service && placed.color == color)
+                && state.endpoints(service, color).is_empty()
+        })
+    }
+
     /// Whether requests go to a container.
     pub(super) fn serves(&self, service: &ServiceName, id: &str) -> bool {
         self.controller.state(|state| {
@@ -84,6 +92,12 @@ impl Tools {
             let found = endpoints.find(|e| e.service == *service && e.container == id);
             found.is_some_and(|endpoint| state.weights(service).serves(endpoint.color))
         })
+    }
+
+    /// The same, and that it is in the table that is live.
+    pub(super) fn serves_live(&self, service: &ServiceName, id: &str) -> bool {
+        let named = self.controller.state(|state| state.names_container(service, id));
+        named && self.serves(service, id)
     }
 
     /// Whether a container is ready, and no other endpoint of its service is.
@@ -140,25 +154,28 @@ impl Tools {
                 state.members.give_out(part.revision);
                 match report.result {
                     Ending::Done => {
-                        state.members.set_revision(part.to, Some(part.revision));
+                        state.members.bring(part.to, part.revision);
                         if part.both.is_some() {
-                            state.members.set_revision(part.from, Some(part.revision));
+                            state.members.bring(part.from, part.revision);
                         }
                     }
                     // Both are what they were.
                     Ending::Refused | Ending::RolledBack if part.both.is_some() => {}
+                    // A newer rollout may have brought another release to it meanwhile.
+                    Ending::Refused | Ending::RolledBack | Ending::Failed
+                        if state.members.revision(part.to) > Some(part.revision) => {}
                     Ending::Refused | Ending::RolledBack | Ending::Failed => {
                         state.members.set_revision(part.to, None);
                     }
                 }
-                state.record(history::entry(report, release));
+                state.record(Entry::new(report.clone(), Some(release.clone())));
             }
         });
         if let Err(error) = self.controller.save().await {
             warn!(%error, "the history does not know the last rollout");
         }
         for (part, report, _) in ends {
-            self.controller.rollout_finished(&part.service, report.result);
+            self.controller.count_rollout(&part.service, report.result);
         }
     }
 }

@@ -7,13 +7,13 @@ use cutover_rollout::analysis::Thresholds;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Tools;
-use super::record::{Baseline, Part};
 use crate::state::Endpoint;
 use crate::state::counted::Counted;
+use crate::state::rollout::{Baseline, Part};
 
-/// What is seen.
+/// Why the new color does not do.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Seen {
+pub(super) enum ColorFailure {
     /// A figure of the new color breaks what the old one led to expect.
     Breach(String),
     /// None of the new containers can serve.
@@ -22,12 +22,12 @@ pub(super) enum Seen {
 
 impl Tools {
     /// Judges the new color until the time is up. Gives the first breach.
-    pub(super) async fn judge(
+    pub(super) async fn analyze(
         &self,
         part: &Part,
         figures: &Baseline,
         end: Option<Instant>,
-    ) -> Option<Seen> {
+    ) -> Option<ColorFailure> {
         let Baseline { before, at_flip } = figures;
         let thresholds = self.thresholds(part);
         let restarts = self.restarts(part).await;
@@ -46,13 +46,14 @@ impl Tools {
                 let now = Counted::of(&self.controller.snapshot().await, &part.service);
                 let new = now.color(part.to).since(at_flip.color(part.to));
                 if let Some(reason) = thresholds.breach(&old, &new) {
-                    return Seen::Breach(reason);
+                    return ColorFailure::Breach(reason);
                 }
             }
         };
         tokio::select! {
-            seen = figures => Some(seen),
-            end = self.end_of(part, &restarts) => Some(Seen::Breach(end)),
+            biased;
+            failure = figures => Some(failure),
+            end = self.end_of(part, &restarts) => Some(ColorFailure::Breach(end)),
             () = over => None,
         }
     }
@@ -69,7 +70,7 @@ impl Tools {
     }
 
     /// Ends when none of the new containers has been able to serve for so long.
-    pub(super) async fn death(&self, part: &Part, patience: Duration) -> Seen {
+    pub(super) async fn death(&self, part: &Part, patience: Duration) -> ColorFailure {
         let mut since: Option<Instant> = None;
         loop {
             match self.serving(part) {
@@ -82,7 +83,10 @@ impl Tools {
                             Some(answer) => format!("the last probe: {answer}"),
                             None => self.end_now(part).await,
                         };
-                        return Seen::Died(format!("no container of {} serves: {how}", part.to));
+                        return ColorFailure::Died(format!(
+                            "no container of {} serves: {how}",
+                            part.to
+                        ));
                     }
                 }
             }

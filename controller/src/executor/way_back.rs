@@ -3,23 +3,19 @@
 
 use std::time::Duration;
 
-use cutover_api::{Aborted, Ending, Line, Report};
-use cutover_proxy::table::{Color, ServiceName};
+use cutover_api::{Aborted, Ending, Flipped, Kind, Line, Report, Target};
+use cutover_proxy::table::ServiceName;
 use cutover_rollout::{Event, Phase};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::prepare::{SOMEONE, now};
-use super::record::Kind;
 use super::request::Rollback;
 use super::run::{Handle, Side, Standing};
-use super::{Lines, Rollouts};
+use super::{Lines, Rollouts, begin_detached};
 use crate::error::Error;
 use crate::millis::millis;
-use crate::panics::detached;
 use crate::registry::Logins;
-use crate::serving::flip::Flipped;
-use crate::state::weights::Target;
 
 impl Rollouts {
     /// Ends the rollout of a service: before its flip it is abandoned, after it the old color is
@@ -27,8 +23,9 @@ impl Rollouts {
     /// goes on.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where no rollout is under way or it has been reported already, and
-    /// [`Error::Failed`] where the old color cannot be made to serve.
+    /// [`Error::NotFound`] where no rollout is under way or it has been reported already,
+    /// [`Error::ProbeFailed`] where the old color has no container any more, and [`Error::Failed`]
+    /// where it cannot be made to serve.
     ///
     /// # Cancel safety
     /// The rollout ends even if nobody waits for it.
@@ -57,7 +54,7 @@ impl Rollouts {
             revision: controller.service_state(service).members.last_revision() + 1,
             phase: Phase::Plan,
             result: Ending::Refused,
-            serves: active.colors().first().copied().unwrap_or(Color::Blue),
+            serves: active,
             generation: controller.generation(),
         }
     }
@@ -77,6 +74,10 @@ impl Rollouts {
         force: bool,
         by: Option<&str>,
     ) -> Result<Flipped, Error> {
+        if self.tools.controller.state(|state| state.service(service).is_none()) {
+            // Its containers have not been looked at yet, nor have rollouts been taken up.
+            self.begun().await;
+        }
         let handle = self.after_flip(service).filter(|(_, side)| Target::from(side.from) == to);
         let Some((handle, side)) = handle else {
             return self.tools.controller.flip(service, to, force).await;
@@ -99,7 +100,8 @@ impl Rollouts {
         (flipped && !side.both).then_some((handle, side))
     }
 
-    /// Ends a rollout and waits until what served before serves.
+    /// Ends a rollout and waits until what served before serves; one that has nothing left to go back
+    /// to goes on.
     pub(super) async fn end(
         &self,
         mut handle: Handle,
@@ -109,14 +111,20 @@ impl Rollouts {
         let before = handle.standing();
         let side = before.side(service).cloned();
         let side = side.ok_or_else(|| Error::NotFound(format!("{service} has no rollout")))?;
-        handle.tell(Event::Abort { reason: reason.to_owned() });
+        let flipped = matches!(before.phase, Phase::Monitor | Phase::Drain);
+        if flipped && self.tools.is_empty(service, side.from) {
+            let answer = "it has no container left to go back to".into();
+            return Err(Error::ProbeFailed { service: service.clone(), color: side.from, answer });
+        }
+        handle.send(Event::Abort { reason: reason.to_owned() });
         let settled = timeout(SETTLED, handle.until(Standing::is_settled)).await;
         let standing = settled.ok().flatten().unwrap_or_else(|| handle.standing());
         if standing.is_past_return() {
             let message = format!("the rollout of {service} was done before it could be aborted");
             return Err(Error::NotFound(message));
         }
-        if !self.tools.controller.state(|state| state.weights(service)).serves(side.from) {
+        let weights = self.tools.controller.state(|state| state.weights(service));
+        if !weights.serves(side.from) {
             let why = format!("{service}: {} could not be made to serve again", side.from);
             return Err(Error::Failed(why));
         }
@@ -125,7 +133,7 @@ impl Rollouts {
             revision: side.revision,
             phase: before.phase,
             result: if standing.reverted { Ending::RolledBack } else { Ending::Refused },
-            serves: side.from,
+            serves: weights.active(),
             generation: self.tools.controller.generation(),
         })
     }
@@ -141,13 +149,8 @@ impl Rollouts {
     ) -> Lines {
         let (client, lines) = mpsc::unbounded_channel();
         let this = self.clone();
-        tokio::spawn(async move {
-            let tell = client.clone();
-            let back =
-                async move { this.back_or_further(handle, side, asked, logins, client).await };
-            if let Err(error) = detached(back).await {
-                tell.send(Line::Error(error.body())).ok();
-            }
+        begin_detached(client.clone(), async move {
+            this.back_or_further(handle, side, asked, logins, client).await
         });
         lines
     }
@@ -190,13 +193,14 @@ impl Rollouts {
         Ok(())
     }
 
-    /// The newest rollout of a service that is not done yet: one before it may still drain.
+    /// The newest rollout of a service that can still be undone. One before it may still drain, for
+    /// itself alone.
     pub(super) fn under_way(&self, service: &ServiceName) -> Option<Handle> {
         let handles = self.of(service).into_iter();
         let open = handles.filter_map(|handle| {
             let standing = handle.standing();
             let revision = standing.side(service)?.revision;
-            (!standing.is_past_return()).then_some((revision, handle))
+            (!standing.is_past_return() && !standing.yielded).then_some((revision, handle))
         });
         open.max_by_key(|(revision, _)| *revision).map(|(_, handle)| handle)
     }

@@ -8,6 +8,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 
+use crate::http::metrics;
 use crate::serving::controller::Controller;
 
 /// Everything that is answered here. It changes nothing and needs no login: by default only
@@ -29,8 +30,7 @@ async fn ready(State(controller): State<Controller>) -> Response {
 }
 
 async fn metrics(State(controller): State<Controller>) -> Response {
-    let text = controller.metrics().await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    metrics::response(&controller).await
 }
 
 async fn page(State(controller): State<Controller>) -> Response {

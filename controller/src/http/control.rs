@@ -25,7 +25,7 @@ pub(crate) fn router(controller: Controller) -> Router {
 }
 
 /// What everyone hears who may not use the socket.
-pub(crate) fn turned_away() -> Router {
+pub(crate) fn forbidden() -> Router {
     Router::new().fallback(|| async { Error::Forbidden })
 }
 

@@ -8,48 +8,54 @@ mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::response::{IntoResponse, Response};
+use cutover_api::{Ending, Target};
 use cutover_proxy::table::{Color, ColorStats, DURATION_BUCKETS, ServiceName, ServiceStats};
+use http::header;
 use prometheus::TextEncoder;
 use prometheus::proto::MetricType::{COUNTER, GAUGE, HISTOGRAM};
 
 use self::family::{Families, Family};
 use crate::serving::controller::Controller;
-use crate::serving::counters::Tally;
+use crate::serving::counters::Counters;
 use crate::serving::edge::Link;
-use crate::serving::failover::Reason;
 use crate::state::State;
 use crate::state::drains;
-use crate::state::weights::Target;
+use crate::state::failover::Reason;
 
-impl Controller {
-    /// The metrics of both processes, with fresh counts.
-    pub async fn metrics(&self) -> String {
-        self.snapshot().await;
-        let connected = matches!(&*self.0.edge.link().borrow(), Link::Up { .. });
-        let generation = self.generation();
-        let mut families = Families::default();
-        let info = families.family("cutover_build_info", "The version that runs.", GAUGE);
-        info.value(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-        let table = families.family("cutover_table_generation", "The live table.", GAUGE);
-        table.value(&[], count(generation.0));
-        let link = families.family("cutover_proxy_connected", "Whether the proxy answers.", GAUGE);
-        link.value(&[], f64::from(u8::from(connected)));
-        self.state(|state| {
-            proxy(&mut families, state);
-            state_families(&mut families, state);
-            let mut stats = vec![("controller", cutover_proxy::process_stats())];
-            if connected {
-                stats.push(("proxy", state.snapshot.process));
-            }
-            process::families(&mut families, &stats);
-        });
-        let names = self.state(|state| state.services().map(|(name, _)| name.clone()).collect());
-        self.tally(|tally| own(&mut families, tally, &names));
-        TextEncoder::new().encode_to_string(&families.finish()).unwrap_or_else(|error| {
-            tracing::error!(%error, "metrics cannot be written");
-            String::new()
-        })
-    }
+/// The metrics of both processes, as Prometheus reads them.
+pub(super) async fn response(controller: &Controller) -> Response {
+    let text = render(controller).await;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// The metrics of both processes, with fresh counts.
+pub async fn render(controller: &Controller) -> String {
+    controller.snapshot().await;
+    let connected = matches!(&*controller.link().borrow(), Link::Up { .. });
+    let generation = controller.generation();
+    let mut families = Families::default();
+    let info = families.family("cutover_build_info", "The version that runs.", GAUGE);
+    info.value(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let table = families.family("cutover_table_generation", "The live table.", GAUGE);
+    table.value(&[], count(generation.0));
+    let link = families.family("cutover_proxy_connected", "Whether the proxy answers.", GAUGE);
+    link.value(&[], f64::from(u8::from(connected)));
+    controller.state(|state| {
+        proxy(&mut families, state);
+        state_families(&mut families, state);
+        let mut stats = vec![("controller", cutover_proxy::process_stats())];
+        if connected {
+            stats.push(("proxy", state.snapshot.process));
+        }
+        process::families(&mut families, &stats);
+    });
+    let names = controller.state(|state| state.services().map(|(name, _)| name.clone()).collect());
+    controller.counters(|counters| own(&mut families, counters, &names));
+    TextEncoder::new().encode_to_string(&families.finish()).unwrap_or_else(|error| {
+        tracing::error!(%error, "metrics cannot be written");
+        String::new()
+    })
 }
 
 /// What the proxy has counted.
@@ -178,14 +184,19 @@ fn state_families(families: &mut Families, state: &State) {
         families
             .family("cutover_drain_forced_total", "Work closed by a drain deadline.", COUNTER)
             .counts("kind", &[("service", name.as_str())], &forced);
+        let rollout = state.journal.rollout_of(name);
+        let phase = rollout.map_or("idle", |(record, _)| record.machine.phase().as_str());
+        families
+            .family("cutover_rollout_phase", "1 for the phase a rollout is in.", GAUGE)
+            .value(&[("service", name.as_str()), ("phase", phase)], 1.0);
     }
 }
 
 /// What the controller itself has counted.
-fn own(families: &mut Families, tally: &Tally, names: &BTreeSet<ServiceName>) {
+fn own(families: &mut Families, counters: &Counters, names: &BTreeSet<ServiceName>) {
     let flips = families.family("cutover_flips_total", "Flips asked for.", COUNTER);
     // From zero on: a counter that appears with its first event has no rate at that event.
-    let mut counts = tally.flips.clone();
+    let mut counts = counters.flips.clone();
     for name in names {
         for to in [Target::Blue, Target::Both, Target::Green] {
             counts.entry((name.clone(), to.as_str(), "done")).or_default();
@@ -200,7 +211,7 @@ fn own(families: &mut Families, tally: &Tally, names: &BTreeSet<ServiceName>) {
         "Times that something else served because what should could not.",
         COUNTER,
     );
-    let mut counts = tally.failovers.clone();
+    let mut counts = counters.failovers.clone();
     for name in names {
         for reason in [Reason::NoContainer, Reason::NotUp] {
             counts.entry((name.clone(), reason.as_str())).or_default();
@@ -210,43 +221,39 @@ fn own(families: &mut Families, tally: &Tally, names: &BTreeSet<ServiceName>) {
         let labels = [("service", service.as_str()), ("reason", *reason)];
         failovers.value(&labels, count(*n));
     }
-    let took = &tally.flip_duration;
+    let took = &counters.flip_duration;
     families
         .family("cutover_flip_duration_seconds", "What the swap of a flip took.", HISTOGRAM)
-        .histogram(&[], took.bounds(), took.counts(), took.sum());
+        .durations(&[], took);
     let probes = families.family("cutover_probe_duration_seconds", "What a probe took.", HISTOGRAM);
-    for ((service, color), took) in &tally.probes {
+    for ((service, color), took) in &counters.probes {
         let labels = [("service", service.as_str()), ("color", color.as_str())];
-        probes.histogram(&labels, took.bounds(), took.counts(), took.sum());
+        probes.durations(&labels, took);
     }
     let drains =
         families.family("cutover_drain_seconds", "From a flip to the old color's end.", HISTOGRAM);
-    for (service, took) in &tally.drains {
+    for (service, took) in &counters.drains {
         let labels = [("service", service.as_str())];
-        drains.histogram(&labels, took.bounds(), took.counts(), took.sum());
+        drains.durations(&labels, took);
     }
-    let phases =
-        families.family("cutover_rollout_phase", "1 for the phase a rollout is in.", GAUGE);
-    let idle = names.iter().filter(|name| !tally.phases.contains_key(*name));
-    for name in idle {
-        phases.value(&[("service", name.as_str()), ("phase", "idle")], 1.0);
-    }
-    for (service, phase) in &tally.phases {
-        phases.value(&[("service", service.as_str()), ("phase", phase)], 1.0);
-    }
+    rollouts(families, counters, names);
+    let reloads = families.family("cutover_config_reloads_total", "Config reloads.", COUNTER);
+    reloads.value(&[("result", "ok")], count(counters.reloads.ok));
+    reloads.value(&[("result", "refused")], count(counters.reloads.refused));
+}
+
+/// How the rollouts of each service ended.
+fn rollouts(families: &mut Families, counters: &Counters, names: &BTreeSet<ServiceName>) {
     let rollouts = families.family("cutover_rollouts_total", "Finished rollouts.", COUNTER);
-    let mut counts = tally.rollouts.clone();
+    let mut counts = counters.rollouts.clone();
     for name in names {
-        for result in ["done", "refused", "rolled_back", "failed"] {
-            counts.entry((name.clone(), result.to_owned())).or_default();
+        for result in [Ending::Done, Ending::Refused, Ending::RolledBack, Ending::Failed] {
+            counts.entry((name.clone(), result)).or_default();
         }
     }
     for ((service, result), n) in &counts {
-        rollouts.value(&[("service", service.as_str()), ("result", result)], count(*n));
+        rollouts.value(&[("service", service.as_str()), ("result", result.as_str())], count(*n));
     }
-    let reloads = families.family("cutover_config_reloads_total", "Config reloads.", COUNTER);
-    reloads.value(&[("result", "ok")], count(tally.reloads.ok));
-    reloads.value(&[("result", "refused")], count(tally.reloads.refused));
 }
 
 /// Prometheus knows only floating point; past 2^53 the last digits go.

@@ -29,19 +29,19 @@ pub(crate) struct Peer {
     pub(crate) uid: u32,
 }
 
-/// Serves the control socket to those whom `allowed` lets in; others get what `turned_away` says.
+/// Serves the control socket to those whom `allowed` lets in; others get what `forbidden` says.
 pub(crate) async fn control(
     listener: UnixListener,
     allowed: impl Fn(&UnixStream) -> bool,
     router: Router,
-    turned_away: Router,
+    forbidden: Router,
 ) {
     forever("the control socket", || async {
         let mut places = Places::default();
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let router = if allowed(&stream) { &router } else { &turned_away };
+                    let router = if allowed(&stream) { &router } else { &forbidden };
                     let peer = stream.peer_cred().ok().map(|peer| Peer { uid: peer.uid() });
                     places.take(stream, peer, router.clone());
                 }

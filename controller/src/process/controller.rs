@@ -1,6 +1,6 @@
 //! `cutover controller`: the process that knows the config, probes, and answers the control socket.
 
-mod assembly;
+pub(crate) mod assembly;
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 
 use self::assembly::{Notice, Options};
 use super::handoff::inherited::Inherited;
+use super::memory::Code;
 use super::signals::Orders;
 use crate::config::file::read;
 use crate::config::reload::Reload;
@@ -71,6 +72,7 @@ async fn work(
     handoff: Option<Handoff>,
     inherited: Option<Inherited>,
 ) -> Result<()> {
+    tokio::spawn(Code::mapped().unmap_start());
     let path = options.config.clone().or_else(default_path);
     // Kept until the end, when the file of a socket of our own goes.
     let mut own_control = None;

@@ -10,6 +10,7 @@ use cutover_proxy::{Listener, Proxy, Settings, serve_link};
 use tokio::sync::oneshot;
 
 use super::handoff::inherited::Inherited;
+use super::memory::Code;
 use super::signals::Orders;
 use crate::process::confine;
 use crate::process::handoff::{Handoff, Order};
@@ -42,6 +43,7 @@ pub(crate) fn run(options: &ProxyOptions) -> Result<()> {
     rustix::thread::set_no_new_privs(true).context("no_new_privs")?;
     // What is read but once, such as the size of a page, is read while it can be.
     let _read = cutover_proxy::process_stats();
+    let code = Code::mapped();
     let handoff = options.handoff.then(Handoff::from_stdin).transpose().context("the handoff")?;
     // Kept until the end: the listener of a link of our own.
     let mut own_link = None;
@@ -74,6 +76,7 @@ pub(crate) fn run(options: &ProxyOptions) -> Result<()> {
     let proxy = Proxy::start(settings).context("starting the workers")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
+        tokio::spawn(code.unmap_start());
         let mut orders = Orders::new(handoff, options.shutdown_timeout)?;
         let handle = proxy.handle();
         tokio::select! {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::child::{Backoff, Child, Role};
 use super::handoff::Order;
+use super::memory::Code;
 use super::sockets::Sockets;
 use crate::config::Config;
 
@@ -35,6 +36,7 @@ pub(crate) fn run(config: &Config, config_path: Option<&Path>) -> Result<()> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        tokio::spawn(Code::mapped().unmap_start());
         let sockets = bind(config).await?;
         let mut signals = Signals::new()?;
         let mut family = Family::new(config, config_path, sockets);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cutover_api::ConfigStatus;
 use cutover_proxy::table::Generation;
 use tracing::{info, warn};
 
@@ -12,7 +13,6 @@ use crate::panics::detached;
 use crate::serving::controller::Controller;
 use crate::serving::edge::Applied;
 use crate::state::events::EventKind;
-use crate::state::status::ConfigStatus;
 
 impl Controller {
     /// Makes another config live, in one table.
@@ -40,11 +40,7 @@ impl Controller {
                 restart_needed,
                 warnings: warnings(&config, state.config_status.path.as_deref()),
             };
-            let old_status = std::mem::replace(&mut state.config_status, status);
-            let old = std::mem::replace(&mut state.config, config.into());
-            state.sighting.reread(&state.config.services);
-            state.look_up_literals();
-            (old, old_status)
+            state.configure(config.into(), status)
         });
         if self.state(|state| state.config.access_log != old.0.access_log) {
             self.open_access_log().await;
@@ -52,21 +48,19 @@ impl Controller {
         match self.publish(None).await {
             Ok(Applied { generation, .. }) => {
                 info!(%generation, "config live");
-                self.tally(|tally| tally.reloads.ok += 1);
+                self.counters(|counters| counters.reloads.ok += 1);
                 self.0.events.send(EventKind::ConfigReloaded { generation });
                 Ok(generation)
             }
             Err(Error::ProxyUnavailable) => {
                 self.0.stale.notify_one();
-                self.tally(|tally| tally.reloads.ok += 1);
+                self.counters(|counters| counters.reloads.ok += 1);
                 Ok(self.generation())
             }
             Err(error) => {
                 let (config, status) = old;
                 self.change(|state| {
-                    state.config = config;
-                    state.sighting.reread(&state.config.services);
-                    state.config_status = status;
+                    state.configure(config, status);
                 });
                 self.refuse_config(error.to_string());
                 Err(error)
@@ -111,11 +105,8 @@ impl Controller {
 
     /// Notes that what is on the disk is no valid config. What is live stays.
     pub fn refuse_config(&self, message: String) {
-        self.tally(|tally| tally.reloads.refused += 1);
-        self.change_quietly(|state| {
-            state.config_status.ok = false;
-            state.config_status.error = Some(message.clone());
-        });
+        self.counters(|counters| counters.reloads.refused += 1);
+        self.change_quietly(|state| state.refuse_config(message.clone()));
         self.0.events.send(EventKind::ConfigRefused { message });
     }
 }

@@ -1,14 +1,14 @@
-//! The heart: one state, one table at a time.
+//! The controller: one state, one table at a time.
 //!
 //! Everything that changes what is served takes the *turn*, changes the [`State`], and publishes
 //! one table. Everything else looks at the state for a moment and leaves.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cutover_proxy::table::{Generation, Snapshot};
+use cutover_api::{ConfigStatus, Ending};
+use cutover_proxy::table::{Generation, ServiceName, Snapshot};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
@@ -18,30 +18,33 @@ use super::probing::Tasks;
 use crate::config::{Config, DrainConfig};
 use crate::error::Error;
 use crate::panics::{detached, forever};
-use crate::serving::counters::{Rates, Tally};
+use crate::serving::counters::{Counters, Rates};
 use crate::serving::edge::{AccessLogTarget, Applied, Edge, Link};
+use crate::serving::outside::{Apps, Outside};
 use crate::serving::resolver::Resolver;
 use crate::serving::table;
 use crate::state::events::{EventKind, Events};
-use crate::state::status::ConfigStatus;
-use crate::state::store::{Loaded, Store};
+use crate::state::locks::Locks;
+use crate::state::store::Loaded;
 use crate::state::writer::Writer;
 use crate::state::{DrainKey, State};
 
 /// A handle to the controller; clones share it.
 #[derive(Clone, Debug)]
-pub struct Controller(pub(crate) Arc<Inner>);
+pub struct Controller(pub(in crate::serving) Arc<Inner>);
 
 /// What the handles share.
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(in crate::serving) struct Inner {
     pub(crate) edge: Edge,
     pub(crate) events: Events,
     pub(crate) resolver: Resolver,
+    /// Who answers probes instead of the network.
+    pub(crate) apps: Option<Arc<dyn Apps>>,
     /// Locked for a look or a change, never across an await.
     state: Mutex<State>,
     /// Locked like the state; what metrics count beside it.
-    pub(crate) tally: Mutex<Tally>,
+    pub(crate) counters: Mutex<Counters>,
     /// Locked like the state.
     pub(crate) tasks: Mutex<Tasks>,
     pub(crate) probe_limits: ProbeLimits,
@@ -69,23 +72,20 @@ impl Controller {
     ///
     /// Needs a tokio runtime.
     #[must_use]
-    pub fn start(
-        config: Config,
-        config_status: ConfigStatus,
-        store: Arc<dyn Store>,
-        edge_path: &Path,
-    ) -> Self {
+    pub fn start(config: Config, config_status: ConfigStatus, outside: Outside) -> Self {
+        let Outside { store, proxy, apps } = outside;
         let Loaded { journal, notes } = store.load();
         let journal = journal.with_edge_name();
-        let edge = Edge::connect(edge_path.into(), journal.generation);
+        let edge = Edge::connect(proxy, journal.generation);
         let mut state = State::new(config, config_status, journal);
         state.journal_notes = notes;
         let controller = Self(Arc::new(Inner {
             edge,
             events: Events::default(),
             resolver: Resolver::system(),
+            apps,
             state: Mutex::new(state),
-            tally: Mutex::default(),
+            counters: Mutex::default(),
             tasks: Mutex::default(),
             probe_limits: ProbeLimits::default(),
             turn: tokio::sync::Mutex::default(),
@@ -147,7 +147,7 @@ impl Controller {
     ///
     /// # Cancel safety
     /// Once begun it goes on to the end.
-    pub(crate) async fn sight(
+    pub(crate) async fn observe(
         &self,
         change: impl FnOnce(&mut State) + Send + 'static,
     ) -> Result<(), Error> {
@@ -174,13 +174,28 @@ impl Controller {
 
     /// Counts afresh; without a proxy, the last counts there were.
     pub async fn snapshot(&self) -> Snapshot {
-        match timeout(SNAPSHOT, self.0.edge.snapshot()).await {
-            Ok(Ok(snapshot)) => self.change_quietly(|state| {
-                state.snapshot = snapshot;
-                state.snapshot.clone()
-            }),
-            _ => self.state(|state| state.snapshot.clone()),
+        match self.count().await {
+            Ok(snapshot) => snapshot,
+            Err(_) => self.state(|state| state.snapshot.clone()),
         }
+    }
+
+    /// Counts afresh.
+    ///
+    /// # Errors
+    /// [`Error::ProxyUnavailable`].
+    pub(crate) async fn count(&self) -> Result<Snapshot, Error> {
+        let counted = timeout(SNAPSHOT, self.0.edge.snapshot()).await;
+        let snapshot = counted.unwrap_or(Err(Error::ProxyUnavailable))?;
+        Ok(self.change_quietly(|state| {
+            state.counted(snapshot);
+            state.snapshot.clone()
+        }))
+    }
+
+    /// Whether a proxy is there, now and as it changes.
+    pub(crate) fn link(&self) -> watch::Receiver<Link> {
+        self.0.edge.link()
     }
 
     /// Where access log lines go from now on.
@@ -221,7 +236,19 @@ impl Controller {
     /// Requests per second by service and color, over the last seconds.
     #[must_use]
     pub fn rates(&self) -> Rates {
-        self.tally(|tally| tally.rates.per_second.clone())
+        self.counters(|counters| counters.rates.per_second.clone())
+    }
+
+    /// The locks of all services.
+    pub(crate) fn locks(&self) -> Locks {
+        self.state(|state| state.locks.clone())
+    }
+
+    /// Counts a rollout that has ended.
+    pub(crate) fn count_rollout(&self, service: &ServiceName, result: Ending) {
+        self.counters(|counters| {
+            *counters.rollouts.entry((service.clone(), result)).or_default() += 1;
+        });
     }
 
     /// Looks at the state.
@@ -241,8 +268,8 @@ impl Controller {
         changed
     }
 
-    pub(crate) fn tally<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
-        change(&mut self.0.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn counters<T>(&self, change: impl FnOnce(&mut Counters) -> T) -> T {
+        change(&mut self.0.counters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes the state as it is the live table. The caller has the turn.
@@ -254,7 +281,7 @@ impl Controller {
         self.reclassify();
         let (table, live, same) = self.state(|state| {
             let table = table::build(state);
-            let same = state.table.as_ref() == Some(&table);
+            let same = state.has_live(&table);
             (table, state.shares(), same)
         });
         if same {
@@ -267,7 +294,7 @@ impl Controller {
         let applied = applied.unwrap_or(Err(Error::ProxyUnavailable));
         let begun = self.change_quietly(|state| {
             // After a failure nobody knows what is live.
-            state.table = applied.is_ok().then_some(table);
+            state.sent(applied.is_ok().then_some(table));
             match applied {
                 Ok(Applied { generation, .. }) => state.went_live(live, generation, drain),
                 Err(_) => Vec::new(),
@@ -334,7 +361,7 @@ impl Controller {
     async fn keep_counting(self) {
         loop {
             let snapshot = self.snapshot().await;
-            self.tally(|tally| tally.rates.count(&snapshot, Instant::now()));
+            self.counters(|counters| counters.rates.count(&snapshot, Instant::now()));
             sleep(RATES).await;
         }
     }

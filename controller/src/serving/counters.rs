@@ -3,28 +3,30 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cutover_api::Ending;
 use cutover_proxy::table::{Color, ServiceName, Snapshot};
+use prometheus::core::Metric as _;
+use prometheus::proto::Metric;
+use prometheus::{Histogram, HistogramOpts};
 use tokio::time::Instant;
 
 /// Counters that only grow, and histograms.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     /// Flips by service, target and result (`done`, `refused`, `failed`).
     pub(crate) flips: BTreeMap<(ServiceName, &'static str, &'static str), u64>,
     /// How long the swap of a flip took.
-    pub(crate) flip_duration: Histogram,
+    pub(crate) flip_duration: Durations,
     /// How long probes took.
-    pub(crate) probes: BTreeMap<(ServiceName, Color), Histogram>,
+    pub(crate) probes: BTreeMap<(ServiceName, Color), Durations>,
     /// How long drains took.
-    pub(crate) drains: BTreeMap<ServiceName, Histogram>,
+    pub(crate) drains: BTreeMap<ServiceName, Durations>,
     /// Failovers by service and reason.
     pub(crate) failovers: BTreeMap<(ServiceName, &'static str), u64>,
     /// Config reloads.
     pub(crate) reloads: Reloads,
     /// Finished rollouts by service and result.
-    pub(crate) rollouts: BTreeMap<(ServiceName, String), u64>,
-    /// The phase that each running rollout is in.
-    pub(crate) phases: BTreeMap<ServiceName, String>,
+    pub(crate) rollouts: BTreeMap<(ServiceName, Ending), u64>,
     /// How busy each color is.
     pub(crate) rates: Meter,
 }
@@ -79,49 +81,30 @@ pub(crate) struct Reloads {
     pub(crate) refused: u64,
 }
 
-/// Durations by upper bound.
+/// Durations of what is done off the way of a request: the crate's own histogram, of which none is
+/// registered anywhere, for a scrape gathers them by service and color.
 #[derive(Clone, Debug)]
-pub(crate) struct Histogram {
-    /// How many fell under each bound and above the one before it, then those above the last.
-    counts: Vec<u64>,
-    /// Sum in seconds.
-    sum: f64,
-    bounds: &'static [f64],
-}
+pub(crate) struct Durations(Histogram);
 
-impl Histogram {
+impl Durations {
     /// Adds one duration.
-    pub(crate) fn observe(&mut self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let slot = self.bounds.iter().position(|&bound| seconds <= bound);
-        if let Some(count) = self.counts.get_mut(slot.unwrap_or(self.bounds.len())) {
-            *count += 1;
-        }
-        self.sum += seconds;
+    pub(crate) fn observe(&self, took: Duration) {
+        self.0.observe(took.as_secs_f64());
     }
 
-    /// Upper bounds in seconds.
+    /// All of them, without labels.
     #[must_use]
-    pub(crate) fn bounds(&self) -> &'static [f64] {
-        self.bounds
-    }
-
-    /// One count per bound, not cumulative, and one for what is longer.
-    #[must_use]
-    pub(crate) fn counts(&self) -> &[u64] {
-        &self.counts
-    }
-
-    /// Sum in seconds.
-    #[must_use]
-    pub(crate) fn sum(&self) -> f64 {
-        self.sum
+    pub(crate) fn metric(&self) -> Metric {
+        self.0.metric()
     }
 }
 
-impl Default for Histogram {
+impl Default for Durations {
+    #[expect(clippy::expect_used, reason = "the name is valid and the bounds ascend")]
     fn default() -> Self {
-        Self { counts: vec![0; BOUNDS.len() + 1], sum: 0.0, bounds: BOUNDS }
+        // Its name and help are those of the family that it is gathered into.
+        let options = HistogramOpts::new("durations", "durations").buckets(BOUNDS.to_vec());
+        Self(Histogram::with_opts(options).expect("bounds that ascend"))
     }
 }
 

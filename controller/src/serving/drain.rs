@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use cutover_api::DrainStatus;
 use cutover_proxy::table::{Color, Generation, ServiceName};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -16,7 +17,6 @@ use crate::millis::millis;
 use crate::state::State;
 use crate::state::drains::{DrainEnd, DrainKey, Outcome};
 use crate::state::events::EventKind;
-use crate::state::status::DrainStatus;
 
 /// The drains of a color up to a table; one of [`Controller::drain`].
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Drain {
     service: ServiceName,
     color: Color,
     until: Generation,
+    /// Where not empty, these alone.
+    containers: Vec<String>,
 }
 
 impl Drain {
@@ -49,8 +51,8 @@ impl Drain {
     }
 
     fn outcome(&self, state: &State) -> Option<Option<DrainEnd>> {
-        let Self { service, color, until, .. } = self;
-        if state.drains.is_draining(service, *color, *until) {
+        let Self { service, color, until, containers, .. } = self;
+        if state.drains.is_draining(service, *color, *until, containers) {
             return None;
         }
         Some(match state.drains.outcome(service, *color, *until) {
@@ -66,7 +68,8 @@ impl Controller {
     /// The drains of a color that began with a table up to this one.
     #[must_use]
     pub fn drain(&self, service: &ServiceName, color: Color, until: Generation) -> Drain {
-        Drain { controller: self.clone(), service: service.clone(), color, until }
+        let (controller, service) = (self.clone(), service.clone());
+        Drain { controller, service, color, until, containers: Vec::new() }
     }
 
     /// Waits until nothing is in flight on the pools of a color that came before a generation:
@@ -81,6 +84,20 @@ impl Controller {
         before: Generation,
     ) -> Option<DrainEnd> {
         self.drain(service, color, before).ended().await
+    }
+
+    /// The same for containers of the color: others of it may drain for longer.
+    ///
+    /// # Cancel safety
+    /// Safe: it only watches.
+    pub(crate) async fn containers_drained(
+        &self,
+        service: &ServiceName,
+        color: Color,
+        before: Generation,
+        containers: Vec<String>,
+    ) -> Option<DrainEnd> {
+        Drain { containers, ..self.drain(service, color, before) }.ended().await
     }
 
     /// Ends what still drains of a color by these limits, once it is known what that is: a controller
@@ -119,7 +136,7 @@ impl Controller {
             return self.state(|state| !state.drains.is_idle());
         };
         let (hangups, ended, goes_on) = self.change_quietly(|state| {
-            state.snapshot = snapshot;
+            state.counted(snapshot);
             state.adopt_drains();
             let ended = state.drains.follow(&state.snapshot, &mut state.journal);
             (state.drains.overdue(Instant::now()), ended, !state.drains.is_idle())
@@ -139,8 +156,8 @@ impl Controller {
                 forced_requests = drained.forced_requests,
                 forced_streams = drained.forced_streams, "drained"
             );
-            self.tally(|tally| {
-                tally.drains.entry(service.clone()).or_default().observe(drained.longest);
+            self.counters(|counters| {
+                counters.drains.entry(service.clone()).or_default().observe(drained.longest);
             });
             self.0.events.send(EventKind::Drained {
                 service,
@@ -171,7 +188,8 @@ impl State {
             .filter(|pool| self.drains.deadline(pool, now).is_none())
             .map(|pool| (pool.service.clone(), pool.color))
             .collect();
-        let generation = self.snapshot.generation.next();
+        // The live table is the last that can have retired any; a later one may never come.
+        let generation = self.snapshot.generation;
         for (service, color) in orphans.into_iter().collect::<BTreeSet<_>>() {
             let limits = self.drain_limits(&service, None);
             let key = DrainKey { service, color, generation };

@@ -1,14 +1,13 @@
 //! The controller's end of the link: tables go out, counts come back.
 //!
-//! One task owns the connection and asks one question at a time. It remembers the newest table and
+//! One task owns the connection and sends one request at a time. It remembers the newest table and
 //! the access log, and gives both to every proxy that it meets, so that a proxy that was restarted
 //! serves again before anyone has noticed.
 
 mod client;
-mod wire;
+pub(crate) mod wire;
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +15,14 @@ use cutover_proxy::link::{FromProxy, ToProxy};
 use cutover_proxy::table::{Color, Generation, Hangup, ServiceName, Snapshot, TableSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::client::{Client, Question, unexpected};
+use self::client::{Client, Request, unexpected};
+use self::wire::Dial;
 use crate::error::Error;
 
 /// A handle to the link. Clones share it; the last one to go ends it.
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
-    questions: mpsc::Sender<Question>,
+    requests: mpsc::Sender<Request>,
     link: watch::Receiver<Link>,
 }
 
@@ -64,16 +64,16 @@ pub enum AccessLogTarget {
 }
 
 impl Edge {
-    /// Starts the task that connects to the proxy at `path`, again and again.
+    /// Starts the task that connects to the proxy, again and again.
     ///
     /// `last` is the newest generation that anyone may have seen; numbers go on from there.
     #[must_use]
-    pub(crate) fn connect(path: PathBuf, last: Generation) -> Self {
-        let (questions, inbox) = mpsc::channel(64);
+    pub(crate) fn connect(proxy: Arc<dyn Dial>, last: Generation) -> Self {
+        let (requests, inbox) = mpsc::channel(64);
         let (link, link_rx) = watch::channel(Link::Down);
-        let client = Client { path, inbox, link, last, table: None, access_log: None };
+        let client = Client { proxy, inbox, link, last, table: None, access_log: None };
         tokio::spawn(client.run());
-        Self { questions, link: link_rx }
+        Self { requests, link: link_rx }
     }
 
     /// Makes a table live. The generation in `table` is ignored: the link numbers its tables.
@@ -88,7 +88,7 @@ impl Edge {
     /// Dropping the future does not take the table back.
     pub(crate) async fn apply(&self, table: TableSpec) -> Result<Applied, Error> {
         let (answer, applied) = oneshot::channel();
-        self.ask(Question::Apply(Box::new(table), answer), applied).await
+        self.send(Request::Apply(Box::new(table), answer), applied).await
     }
 
     /// Counts what there is.
@@ -96,7 +96,7 @@ impl Edge {
     /// # Errors
     /// [`Error::ProxyUnavailable`] at once when no proxy is there.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, Error> {
-        match self.tell(ToProxy::Snapshot).await? {
+        match self.exchange(ToProxy::Snapshot).await? {
             FromProxy::Snapshot(snapshot) => Ok(*snapshot),
             other => Err(unexpected(&other)),
         }
@@ -113,7 +113,7 @@ impl Edge {
         before: Generation,
         what: Hangup,
     ) -> Result<(), Error> {
-        match self.tell(ToProxy::Hangup { service, color, before, what }).await? {
+        match self.exchange(ToProxy::Hangup { service, color, before, what }).await? {
             FromProxy::Done => Ok(()),
             other => Err(unexpected(&other)),
         }
@@ -125,7 +125,7 @@ impl Edge {
     /// [`Error::ProxyUnavailable`] when no proxy has heard of it yet.
     pub(crate) async fn access_log(&self, target: AccessLogTarget) -> Result<(), Error> {
         let (answer, done) = oneshot::channel();
-        self.ask(Question::AccessLog(target, answer), done).await
+        self.send(Request::AccessLog(target, answer), done).await
     }
 
     /// Whether a proxy is there, now and as it changes.
@@ -134,17 +134,18 @@ impl Edge {
         self.link.clone()
     }
 
-    async fn tell(&self, message: ToProxy) -> Result<FromProxy, Error> {
-        let (answer, told) = oneshot::channel();
-        self.ask(Question::Tell(message, answer), told).await
+    /// Sends a message and waits for what the proxy answers.
+    async fn exchange(&self, message: ToProxy) -> Result<FromProxy, Error> {
+        let (answer, reply) = oneshot::channel();
+        self.send(Request::Message(message, answer), reply).await
     }
 
-    async fn ask<T>(
+    async fn send<T>(
         &self,
-        question: Question,
+        request: Request,
         answer: oneshot::Receiver<Result<T, Error>>,
     ) -> Result<T, Error> {
-        self.questions.send(question).await.map_err(|_| Error::ProxyUnavailable)?;
+        self.requests.send(request).await.map_err(|_| Error::ProxyUnavailable)?;
         answer.await.unwrap_or(Err(Error::ProxyUnavailable))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-pub use cutover_api::{Flipped, Weighted};
+use cutover_api::{Flipped, Weighted};
+use cutover_api::{Target, Weights};
 use cutover_proxy::table::ServiceName;
 use tokio::time::Instant;
 use tracing::info;
@@ -12,9 +13,8 @@ use crate::millis::millis;
 use crate::panics::detached;
 use crate::serving::controller::Controller;
 use crate::serving::edge::Applied;
-use crate::serving::swap::{How, Swapped};
+use crate::serving::swap::{SwapOptions, Swapped};
 use crate::state::events::EventKind;
-use crate::state::weights::{Target, Weights};
 
 impl Controller {
     /// Makes a color serve, or both, once its probes pass. With `force` they are not asked, and the
@@ -35,6 +35,7 @@ impl Controller {
         to: Target,
         force: bool,
     ) -> Result<Flipped, Error> {
+        self.until_known(service).await;
         let (this, service) = (self.clone(), service.clone());
         detached(async move {
             let flipped = this.probe_and_flip(&service, to, force).await;
@@ -44,8 +45,8 @@ impl Controller {
                 Err(Error::ProbeFailed { .. } | Error::RolloutInProgress { .. }) => "refused",
                 Err(_) => "failed",
             };
-            this.tally(|tally| {
-                *tally.flips.entry((service, to.as_str(), result)).or_default() += 1
+            this.counters(|counters| {
+                *counters.flips.entry((service, to.as_str(), result)).or_default() += 1
             });
             flipped
         })
@@ -61,11 +62,11 @@ impl Controller {
         if let Some(nothing) = self.serves_already(service, to, force)? {
             return Ok(nothing);
         }
-        self.check_unlocked(service)?;
+        self.locks().check(service)?;
         let changes = [(service.clone(), Weights::of(to))];
         let start = Instant::now();
         for attempt in 1.. {
-            let mut how = How { by_hand: true, force, ..How::default() };
+            let mut how = SwapOptions { by_hand: true, force, ..SwapOptions::default() };
             if !force {
                 for &color in to.colors() {
                     how.ready.push(self.ready_now(service, color).await?);
@@ -89,7 +90,7 @@ impl Controller {
         swapped: &Swapped,
     ) -> Flipped {
         let Applied { generation, swap } = swapped.applied;
-        self.tally(|tally| tally.flip_duration.observe(swap));
+        self.counters(|counters| counters.flip_duration.observe(swap));
         let from = swapped.from.first().map_or(to, |from| from.active());
         let flip_us = micros(swap);
         info!(%service, from = from.as_str(), to = to.as_str(), %generation, flip_us, "flipped");
@@ -133,16 +134,27 @@ impl Controller {
     /// # Cancel safety
     /// Once begun it goes on to the end.
     pub async fn weight(&self, service: &ServiceName, weights: Weights) -> Result<Weighted, Error> {
+        self.until_known(service).await;
         let (before, settled) = self.shares(service)?;
         let (generation, flip_us) = if before == weights && settled {
             (self.generation(), 0)
         } else {
-            self.check_unlocked(service)?;
-            let how = How { by_hand: true, ..How::default() };
+            self.locks().check(service)?;
+            let how = SwapOptions { by_hand: true, ..SwapOptions::default() };
             let applied = self.weigh(&[(service.clone(), weights)], how).await?;
             (applied.generation, micros(applied.swap))
         };
         Ok(Weighted { service: service.clone(), weights, generation, flip_us })
+    }
+
+    /// Waits for the first look at the containers where the service is not known without it.
+    ///
+    /// # Cancel safety
+    /// Safe: it only waits.
+    pub(crate) async fn until_known(&self, service: &ServiceName) {
+        if self.state(|state| state.service(service).is_none()) {
+            self.0.containers_known.subscribe().wait_for(|known| *known).await.ok();
+        }
     }
 
     /// The shares of a service, and whether they are live.

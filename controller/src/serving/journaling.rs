@@ -58,8 +58,7 @@ impl Controller {
         let journal = || self.state(|state| state.journal.clone());
         let note = |error: Option<&crate::state::store::NotSaved>| {
             let error = error.cloned().map(|error| Error::from(error).to_string());
-            let before = self
-                .change_quietly(|state| std::mem::replace(&mut state.journal_error, error.clone()));
+            let before = self.change_quietly(|state| state.journal_written(error.clone()));
             match error {
                 Some(error) if before.is_none() => {
                     warn!(%error, "serving goes on, a restart will not know what is live");

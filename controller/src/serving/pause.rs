@@ -34,6 +34,7 @@ impl Controller {
         service: &ServiceName,
         pause: Option<Pause>,
     ) -> Result<Generation, Error> {
+        self.until_known(service).await;
         let (this, service) = (self.clone(), service.clone());
         detached(async move {
             let turn = this.0.turn.lock().await;

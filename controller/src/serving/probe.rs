@@ -1,18 +1,50 @@
-//! A question to an endpoint.
+//! A probe of an endpoint.
+//!
+//! Ten thousand endpoints are asked every second: a probe is one write and mostly one read, and a
+//! kept connection is a socket without a buffer.
 
+mod reply;
+
+use std::io;
+use std::io::ErrorKind::WouldBlock;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
+use self::reply::{Reply, ReplyError};
 use crate::config::{ProbeConfig, ProbeKind};
 use crate::state::health::Answer;
+
+/// Why a probe has failed, as it is shown to people.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    /// There is no connection, or it broke.
+    #[error("{}", describe(.0))]
+    Connection(#[from] io::Error),
+    /// What came is no answer.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    /// An answer that does not pass.
+    #[error("HTTP {0}")]
+    Status(u16),
+    /// Nothing came in time.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// What the config says cannot be sent.
+    #[error("{method} {path} at {host} cannot be asked for")]
+    Unsendable {
+        /// The method.
+        method: String,
+        /// The path.
+        path: String,
+        /// The host.
+        host: String,
+    },
+}
 
 /// Asks once, on a connection of its own. It never fails: not to answer is an answer.
 ///
@@ -24,25 +56,25 @@ pub(crate) async fn ask(address: SocketAddr, probe: &ProbeConfig, host: &str) ->
 
 /// Asks one endpoint again and again, on one connection where the app keeps it open.
 ///
-/// A new connection costs the kernel four times what a question on a kept one does. Every tenth
-/// question opens a new one all the same, so that an app that accepts nobody any more is noticed.
+/// A new connection costs the kernel four times what a probe on a kept one does. Every tenth
+/// probe opens a new one all the same, so that an app that accepts nobody any more is noticed.
 #[derive(Debug, Default)]
 pub(crate) struct Prober {
     kept: Option<Kept>,
 }
 
-/// A connection between two questions.
+/// A connection between two probes.
 #[derive(Debug)]
 struct Kept {
     link: Link,
-    /// Questions that were asked on it.
+    /// Requests that were sent on it.
     asked: u32,
     /// One of the descriptors that may be kept.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Prober {
-    /// Asks once; with a permit, the connection is kept for the next question if the app lets it.
+    /// Asks once; with a permit, the connection is kept for the next probe if the app lets it.
     ///
     /// # Cancel safety
     /// Safe: the connection is closed with the future.
@@ -56,112 +88,116 @@ impl Prober {
         let start = Instant::now();
         let asked = timeout(probe.timeout, async {
             match &probe.kind {
-                ProbeKind::Tcp => connect(address).await.map(|_| "connected".into()),
+                ProbeKind::Tcp => {
+                    TcpStream::connect(address).await?;
+                    Ok("connected".into())
+                }
                 ProbeKind::Http { method, path, host: fixed, status } => {
                     let host = fixed.as_deref().unwrap_or(host);
-                    let question = Question { method, path, host };
-                    let got = self.status(address, &question, permit).await?;
+                    let request = ProbeRequest { method, path, host };
+                    let got = self.status(address, &request, permit).await?;
                     let passed = status.iter().any(|&(low, high)| (low..=high).contains(&got));
-                    if passed { Ok(format!("HTTP {got}")) } else { Err(format!("HTTP {got}")) }
+                    if passed { Ok(format!("HTTP {got}")) } else { Err(ProbeError::Status(got)) }
                 }
             }
         });
-        let outcome = asked.await.unwrap_or_else(|_| {
-            Err(format!("no answer within {}", humantime::format_duration(probe.timeout)))
-        });
+        let outcome = asked.await.unwrap_or(Err(ProbeError::Timeout(probe.timeout)));
         let took = start.elapsed();
+        let reached = !matches!(outcome, Err(ProbeError::Connection(_)));
         match outcome {
-            Ok(text) => Answer { passed: true, text, took },
-            Err(text) => Answer { passed: false, text, took },
+            Ok(text) => Answer { passed: true, reached, text, took },
+            Err(error) => Answer { passed: false, reached, text: error.to_string(), took },
         }
     }
 
     async fn status(
         &mut self,
         address: SocketAddr,
-        question: &Question<'_>,
+        request: &ProbeRequest<'_>,
         permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<u16, String> {
-        if let Some(mut kept) = self.kept.take().filter(|kept| kept.asked < QUESTIONS)
-            && let Ok((status, open)) = kept.link.ask(question, true).await
+    ) -> Result<u16, ProbeError> {
+        let keep = permit.is_some();
+        if let Some(mut kept) = self.kept.take().filter(Kept::is_reusable)
+            && let Ok((status, open)) = kept.link.ask(request, true).await
         {
             kept.asked += 1;
             self.kept = Some(kept).filter(|_| open);
             return Ok(status);
         }
         // What failed on a kept connection says little: the app may close one at any moment.
-        let mut link = Link::open(address).await?;
-        let (status, open) = link.ask(question, permit.is_some()).await?;
+        let mut link = Link(TcpStream::connect(address).await?);
+        let (status, open) = link.ask(request, keep).await?;
         self.kept = permit.filter(|_| open).map(|_permit| Kept { link, asked: 1, _permit });
         Ok(status)
     }
 }
 
-/// What an endpoint is asked.
-struct Question<'q> {
+impl Kept {
+    /// Whether another request may be sent on it: an app that has said anything since the last
+    /// answer, goodbye for one, will not answer it.
+    fn is_reusable(&self) -> bool {
+        let quiet = || self.link.0.try_read(&mut [0]).is_err_and(|e| e.kind() == WouldBlock);
+        self.asked < MAX_REQUESTS && quiet()
+    }
+}
+
+/// What a probe sends.
+struct ProbeRequest<'q> {
     method: &'q str,
     path: &'q str,
     host: &'q str,
 }
 
-impl Question<'_> {
-    fn request(&self, keep: bool) -> Result<Request<Empty<Bytes>>, String> {
-        let method = Method::from_bytes(self.method.as_bytes()).map_err(|e| e.to_string())?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(self.path)
-            .header(header::HOST, self.host)
-            .header(header::USER_AGENT, USER_AGENT)
-            // An app that redirects plain HTTP to HTTPS would else never be ready.
-            .header("x-forwarded-proto", HeaderValue::from_static("https"));
-        if !keep {
-            request = request.header(header::CONNECTION, "close");
+impl ProbeRequest<'_> {
+    fn bytes(&self, keep: bool) -> Result<Vec<u8>, ProbeError> {
+        let Self { method, path, host } = self;
+        // Nothing that a config says may become another field, or another request.
+        let fit = |word: &str| !word.is_empty() && word.bytes().all(|b| b > b' ' && b != 0x7f);
+        if ![method, path, host].into_iter().all(|word| fit(word)) {
+            let [method, path, host] = [method, path, host].map(|word| (*word).to_owned());
+            return Err(ProbeError::Unsendable { method, path, host });
         }
-        request.body(Empty::new()).map_err(|error| error.to_string())
+        let close = if keep { "" } else { "connection: close\r\n" };
+        // An app that redirects plain HTTP to HTTPS would else never be ready.
+        Ok(format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: {USER_AGENT}\r\n\
+             x-forwarded-proto: https\r\n{close}\r\n"
+        )
+        .into_bytes())
     }
 }
 
-/// One HTTP/1.1 connection, driven only while a question is under way.
+/// One HTTP/1.1 connection.
 #[derive(Debug)]
-struct Link {
-    sender: http1::SendRequest<Empty<Bytes>>,
-    connection: http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>,
-}
+struct Link(TcpStream);
 
 impl Link {
-    async fn open(address: SocketAddr) -> Result<Self, String> {
-        let stream = TokioIo::new(connect(address).await?);
-        let (sender, connection) =
-            http1::handshake(stream).await.map_err(|error| describe(&error))?;
-        Ok(Self { sender, connection })
-    }
-
-    /// The status of the answer, and whether another question may follow.
-    async fn ask(&mut self, question: &Question<'_>, keep: bool) -> Result<(u16, bool), String> {
-        let Self { sender, connection } = self;
-        let talk = async {
-            sender.ready().await.map_err(|error| describe(&error))?;
-            let request = question.request(keep)?;
-            let response = sender.send_request(request).await.map_err(|e| describe(&e))?;
-            let status = response.status().as_u16();
-            match Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await {
-                Ok(_) => Ok((status, keep && !sender.is_closed())),
-                // What lies beyond the limit is not our question.
-                Err(error) if error.is::<LengthLimitError>() => Ok((status, false)),
-                Err(error) => Err(format!("HTTP {status}, then {error}")),
+    /// The status of the answer, and whether another request may follow.
+    ///
+    /// # Cancel safety
+    /// None: what is left of the answer would be taken for that of the next request.
+    async fn ask(
+        &mut self,
+        request: &ProbeRequest<'_>,
+        keep: bool,
+    ) -> Result<(u16, bool), ProbeError> {
+        let bytes = request.bytes(keep)?;
+        // An app may answer and close before it has read all of it.
+        let written = self.0.write_all(&bytes).await;
+        let mut received = Vec::new();
+        loop {
+            self.0.readable().await?;
+            received.reserve(ROOM);
+            let ended = match self.0.try_read_buf(&mut received) {
+                Ok(read) => read == 0,
+                Err(error) if error.kind() == WouldBlock => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(reply) = Reply::read(&received, ended, request.method == "HEAD")? {
+                return Ok((reply.status, keep && reply.reusable && written.is_ok()));
             }
-        };
-        tokio::pin!(talk);
-        tokio::select! {
-            answer = &mut talk => answer,
-            // The connection may be over before `talk` has read what it brought.
-            _ = connection => talk.await.map(|(status, _)| (status, false)),
         }
     }
-}
-
-async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    TcpStream::connect(address).await.map_err(|error| describe(&error))
 }
 
 /// The innermost cause: "connection refused" says more than "error trying to connect".
@@ -176,9 +212,10 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 const USER_AGENT: &str = concat!("cutover-probe/", env!("CARGO_PKG_VERSION"));
-const MAX_BODY_BYTES: usize = 64 << 10;
-/// Questions on one connection.
-const QUESTIONS: u32 = 10;
+/// For one read of an answer.
+const ROOM: usize = 2048;
+/// Requests on one connection.
+const MAX_REQUESTS: u32 = 10;
 
 #[cfg(test)]
 mod tests;

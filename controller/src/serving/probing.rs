@@ -1,7 +1,7 @@
 //! Who asks whom: a task per endpoint that probes it, and a task per name that resolves it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use tracing::{info, warn};
 use super::Controller;
 use crate::config::{ProbeConfig, ServiceConfig};
 use crate::panics::forever;
-use crate::serving::probe::Prober;
-use crate::serving::resolver::look_again;
+use crate::serving::probe::{self, Prober};
+use crate::serving::resolver::{LookupError, look_again};
 use crate::state::events::EventKind;
 use crate::state::health::{Answer, Health};
 use crate::state::{Endpoint, EndpointKey, State, authority};
@@ -24,7 +24,7 @@ use crate::state::{Endpoint, EndpointKey, State, authority};
 /// The tasks there are. One that is taken out ends.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
-    probes: HashMap<EndpointKey, (Asked, Task)>,
+    probes: HashMap<EndpointKey, (ProbeTarget, Task)>,
     names: BTreeMap<String, (Arc<Notify>, Task)>,
 }
 
@@ -41,13 +41,13 @@ impl Controller {
             (probes, state.host_names())
         });
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.probes.retain(|key, (asked, _)| probes.get(key) == Some(asked));
-        for (key, asked) in probes {
+        tasks.probes.retain(|key, (target, _)| probes.get(key) == Some(target));
+        for (key, target) in probes {
             tasks.probes.entry(key.clone()).or_insert_with(|| {
-                let (this, question) = (self.clone(), asked.clone());
-                let probe = move || this.clone().keep_probing(key.clone(), question.clone());
+                let (this, probed) = (self.clone(), target.clone());
+                let probe = move || this.clone().keep_probing(key.clone(), probed.clone());
                 let task = Task::spawn(forever("a probe", probe));
-                (asked, task)
+                (target, task)
             });
         }
         tasks.names.retain(|name, _| names.contains(name));
@@ -62,43 +62,65 @@ impl Controller {
         }
     }
 
-    async fn keep_probing(self, key: EndpointKey, asked: Asked) {
+    async fn keep_probing(self, key: EndpointKey, target: ProbeTarget) {
         let mut prober = Prober::default();
-        let mut spread = Spread::default();
+        let mut spread = Spread::of(&key);
         loop {
             #[cfg(test)]
-            crate::panics::point(&format!("probe of {}", asked.address));
-            let answer = {
-                let Asked { address, probe, host } = &asked;
-                let _under_way = self.0.probe_limits.begin(address.ip()).await;
-                let keep = (probe.interval <= KEPT_FOR).then(|| self.0.probe_limits.keep());
-                prober.ask(*address, probe, host, keep.flatten()).await
-            };
-            let wait = self.answered(&key, &asked, answer);
-            sleep(spread.next(wait, wait >= asked.probe.interval)).await;
+            crate::panics::point(&format!("probe of {}", target.address));
+            let answer = self.ask_again(&mut prober, &target).await;
+            let wait = self.answered(&key, &target, answer);
+            sleep(spread.next(wait, wait >= target.probe.interval)).await;
         }
     }
 
-    /// Takes an answer into account. Gives how long to wait for the next question.
-    pub(crate) fn answered(&self, key: &EndpointKey, asked: &Asked, answer: Answer) -> Duration {
-        self.tally(|tally| {
-            tally.probes.entry((key.0.clone(), key.1)).or_default().observe(answer.took);
+    /// Asks once, on a connection of its own.
+    pub(super) async fn ask(&self, target: &ProbeTarget) -> Answer {
+        match &self.0.apps {
+            Some(apps) => apps.answer(target).await,
+            None => {
+                let _under_way = self.0.probe_limits.begin(target.address.ip()).await;
+                probe::ask(target.address, &target.probe, &target.host).await
+            }
+        }
+    }
+
+    /// Asks as one of many times, on the connection of the last one where that is open.
+    async fn ask_again(&self, prober: &mut Prober, target: &ProbeTarget) -> Answer {
+        if let Some(apps) = &self.0.apps {
+            return apps.answer(target).await;
+        }
+        let ProbeTarget { address, probe, host } = target;
+        let _under_way = self.0.probe_limits.begin(address.ip()).await;
+        let keep = (probe.interval <= KEPT_FOR).then(|| self.0.probe_limits.keep());
+        prober.ask(*address, probe, host, keep.flatten()).await
+    }
+
+    /// Takes an answer into account. Gives how long to wait for the next probe.
+    pub(crate) fn answered(
+        &self,
+        key: &EndpointKey,
+        target: &ProbeTarget,
+        answer: Answer,
+    ) -> Duration {
+        self.counters(|counters| {
+            counters.probes.entry((key.0.clone(), key.1)).or_default().observe(answer.took);
         });
         let failed = (!answer.passed).then(|| answer.text.clone());
-        let ProbeConfig { interval, rise, fall, .. } = asked.probe;
+        let ProbeConfig { interval, rise, fall, .. } = target.probe;
         let (changed, wait) = self.change_quietly(|state| match state.health.get_mut(key) {
-            Some(health) => (health.judge(answer, rise, fall), health.interval(interval)),
+            Some(health) => (health.record(answer, rise, fall), health.interval(interval)),
             None => (None, interval),
         });
         if failed.is_none() {
             self.end_force(key);
         }
         match (changed, failed) {
-            (Some(true), _) => self.came_up(key, asked),
+            (Some(true), _) => self.came_up(key, target),
             (Some(false), reason) => {
                 let (service, color, _) = key.clone();
                 let reason = reason.unwrap_or_default();
-                let endpoint = asked.address.to_string();
+                let endpoint = target.address.to_string();
                 warn!(%service, %color, endpoint, reason, "endpoint down");
                 self.0.events.send(EventKind::EndpointDown { service, color, endpoint, reason });
                 self.0.stale.notify_one();
@@ -116,15 +138,13 @@ impl Controller {
             let (service, color, _) = key;
             info!(%service, %color, "its probes pass: it no longer serves by force");
             self.0.stale.notify_one();
-            let this = self.clone();
-            // A failure is in the status; the next write brings it along.
-            tokio::spawn(async move { this.save().await.ok() });
+            self.save_soon();
         }
     }
 
-    pub(crate) fn came_up(&self, key: &EndpointKey, asked: &Asked) {
+    pub(crate) fn came_up(&self, key: &EndpointKey, target: &ProbeTarget) {
         let (service, color, _) = key.clone();
-        let endpoint = asked.address.to_string();
+        let endpoint = target.address.to_string();
         info!(%service, %color, endpoint, "endpoint up");
         self.0.events.send(EventKind::EndpointUp { service, color, endpoint });
         self.0.stale.notify_one();
@@ -141,7 +161,7 @@ impl Controller {
     async fn keep_resolving(self, name: String, look: Arc<Notify>) {
         loop {
             let found = timeout(LOOK_UP, self.0.resolver.look_up(&name)).await;
-            let found = found.unwrap_or_else(|_| Err("the name server does not answer".into()));
+            let found = found.unwrap_or(Err(LookupError::Timeout));
             let wait = look_again(found.as_ref(), Instant::now());
             let changed = self.change_quietly(|state| {
                 let known = state.names.entry(name.clone()).or_default();
@@ -152,7 +172,7 @@ impl Controller {
                         known.error = None;
                     }
                     // The last good answer stays.
-                    Err(error) => known.error = Some(error),
+                    Err(error) => known.error = Some(error.to_string()),
                 }
                 let changed = *known != before;
                 if let (true, Some(error)) = (changed, &known.error) {
@@ -173,15 +193,15 @@ impl Controller {
     }
 }
 
-/// What a probe needs to know.
+/// Whom a probe asks, and how.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct ProbeTarget {
     pub(crate) address: SocketAddr,
     pub(crate) probe: ProbeConfig,
     pub(crate) host: String,
 }
 
-impl Asked {
+impl ProbeTarget {
     pub(crate) fn new(address: SocketAddr, service: &ServiceConfig) -> Self {
         let exact = service.hosts.iter().find_map(|host| match host {
             HostPattern::Exact(host) => Some(host.clone()),
@@ -194,14 +214,14 @@ impl Asked {
     }
 }
 
-fn wanted_probes(state: &State) -> HashMap<EndpointKey, Asked> {
+fn wanted_probes(state: &State) -> HashMap<EndpointKey, ProbeTarget> {
     let mut wanted = HashMap::new();
     // Each by the settings of its own container, where it has one.
     let mut ask = |name: &ServiceName, color, endpoint: &Endpoint, service: &ServiceConfig| {
         if let Some(address) = endpoint.address {
             let settings = endpoint.settings.as_deref().unwrap_or(service);
             let key = (name.clone(), color, endpoint.id.clone());
-            wanted.insert(key, Asked::new(address, settings));
+            wanted.insert(key, ProbeTarget::new(address, settings));
         }
     };
     for (name, service) in state.services() {
@@ -217,27 +237,39 @@ fn wanted_probes(state: &State) -> HashMap<EndpointKey, Asked> {
     wanted
 }
 
-/// When the next question is due: ten thousand endpoints that came at once are not asked at once.
-#[derive(Debug, Default)]
+/// When the next probe is due: ten thousand endpoints that came at once are not asked at once.
+///
+/// Which endpoint it is decides, and not chance: a simulation asks at the same moments again.
+#[derive(Debug)]
 struct Spread {
-    random: RandomState,
+    endpoint: u64,
     round: u64,
     /// Whether the endpoint has its own place within the interval.
     placed: bool,
 }
 
 impl Spread {
+    fn of(endpoint: &EndpointKey) -> Self {
+        Self { endpoint: hash(endpoint), round: 0, placed: false }
+    }
+
     /// How long to wait instead of `wait`. The first whole interval is cut to a random share of it,
     /// any other wait is up to a tenth longer or shorter.
     fn next(&mut self, wait: Duration, is_interval: bool) -> Duration {
         self.round += 1;
-        let random = u32::try_from(self.random.hash_one(self.round) % 1000).unwrap_or(0);
+        let random = u32::try_from(hash(&(self.endpoint, self.round)) % 1000).unwrap_or(0);
         if is_interval && !self.placed {
             self.placed = true;
             return wait * random / 1000;
         }
         wait * (900 + random / 5) / 1000
     }
+}
+
+fn hash(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A task that ends when this goes.

@@ -8,8 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::Error;
 use crate::serving::controller::Controller;
-use crate::serving::probe;
-use crate::serving::probing::Asked;
+use crate::serving::probing::ProbeTarget;
 use crate::state::EndpointKey;
 
 /// Endpoints of a color that passed `rise` probes in a row: the proof that they were looked at, which
@@ -49,6 +48,39 @@ impl Ready {
     }
 }
 
+/// Why a color is not ready, as it is shown to people.
+#[derive(Debug, thiserror::Error)]
+enum NotReady {
+    /// A probe of an endpoint has failed.
+    #[error("{label}: {answer}")]
+    Failed {
+        /// The endpoint.
+        label: String,
+        /// What it has answered.
+        answer: String,
+    },
+    /// An endpoint that is waited for has not been found yet.
+    #[error("{0} has no address yet")]
+    Missing(EndpointId),
+    /// An endpoint has none.
+    #[error("{0} has no address")]
+    NoAddress(String),
+    /// It has nothing that could be asked.
+    #[error("it has no endpoint")]
+    NoEndpoint,
+    /// The time was up before the first probe was over.
+    #[error("no probe was answered in time")]
+    NotAsked,
+    /// The engine says that a container is not well.
+    #[error("{label}: {unwell}")]
+    Unwell {
+        /// The endpoint.
+        label: String,
+        /// What the engine says.
+        unwell: String,
+    },
+}
+
 impl Controller {
     /// Waits until every one of these endpoints of a color has passed `rise` probes in a row.
     ///
@@ -67,12 +99,12 @@ impl Controller {
         deadline: Instant,
     ) -> Result<Ready, Error> {
         let start = Instant::now();
-        let mut last = String::from("no probe was answered in time");
+        let mut last = NotReady::NotAsked;
         let waiting = async {
             loop {
                 match self.all_ready(service, color, endpoints).await {
                     Ok(ready) => return ready,
-                    Err(answer) => last = answer,
+                    Err(error) => last = error,
                 }
                 sleep(ASK_AGAIN).await;
             }
@@ -81,7 +113,10 @@ impl Controller {
             Ok(endpoints) => {
                 Ok(Ready { service: service.clone(), color, endpoints, took: start.elapsed() })
             }
-            Err(_) => Err(Error::ProbeFailed { service: service.clone(), color, answer: last }),
+            Err(_) => {
+                let answer = last.to_string();
+                Err(Error::ProbeFailed { service: service.clone(), color, answer })
+            }
         }
     }
 
@@ -93,17 +128,17 @@ impl Controller {
     ) -> Result<Ready, Error> {
         let start = Instant::now();
         let outcomes = self.ask_all(service, color, &[]).await;
-        let (mut endpoints, mut last) = (Vec::new(), None);
+        let (mut endpoints, mut last) = (Vec::new(), NotReady::NoEndpoint);
         for (id, outcome) in outcomes {
             match outcome {
                 Ok(()) => endpoints.push(id),
-                Err(answer) => last = Some(answer),
+                Err(error) => last = error,
             }
         }
         if !endpoints.is_empty() {
             return Ok(Ready { service: service.clone(), color, endpoints, took: start.elapsed() });
         }
-        let answer = last.unwrap_or_else(|| "it has no endpoint".into());
+        let answer = last.to_string();
         Err(Error::ProbeFailed { service: service.clone(), color, answer })
     }
 
@@ -112,15 +147,15 @@ impl Controller {
         service: &ServiceName,
         color: Color,
         wanted: &[EndpointId],
-    ) -> Result<Vec<EndpointId>, String> {
+    ) -> Result<Vec<EndpointId>, NotReady> {
         let outcomes = self.ask_all(service, color, wanted).await;
         if outcomes.is_empty() {
-            return Err("it has no endpoint".into());
+            return Err(NotReady::NoEndpoint);
         }
         if let Some(missing) =
             wanted.iter().find(|id| !outcomes.iter().any(|(seen, _)| seen == *id))
         {
-            return Err(format!("{missing} has no address yet"));
+            return Err(NotReady::Missing(missing.clone()));
         }
         outcomes.into_iter().map(|(id, outcome)| outcome.map(|()| id)).collect()
     }
@@ -131,7 +166,7 @@ impl Controller {
         service: &ServiceName,
         color: Color,
         wanted: &[EndpointId],
-    ) -> Vec<(EndpointId, Result<(), String>)> {
+    ) -> Vec<(EndpointId, Result<(), NotReady>)> {
         let Some((config, endpoints)) = self.state(|state| {
             let config = state.service(service)?.clone();
             Some((config, state.endpoints(service, color)))
@@ -142,15 +177,15 @@ impl Controller {
         join_all(chosen.map(|endpoint| {
             let config = &config;
             async move {
+                let label = endpoint.label;
                 let outcome = match (endpoint.address, endpoint.unwell) {
-                    (_, Some(unwell)) => Err(format!("{}: {unwell}", endpoint.label)),
-                    (None, None) => Err(format!("{} has no address", endpoint.label)),
+                    (_, Some(unwell)) => Err(NotReady::Unwell { label, unwell }),
+                    (None, None) => Err(NotReady::NoAddress(label)),
                     (Some(address), None) => {
                         let key = (service.clone(), color, endpoint.id.clone());
                         let settings = endpoint.settings.as_deref().unwrap_or(config);
-                        let asked = Asked::new(address, settings);
-                        let outcome = self.ask_until_sure(&key, &asked).await;
-                        outcome.map_err(|answer| format!("{}: {answer}", endpoint.label))
+                        let target = ProbeTarget::new(address, settings);
+                        self.ask_until_sure(&key, label, &target).await
                     }
                 };
                 (endpoint.id, outcome)
@@ -159,20 +194,25 @@ impl Controller {
         .await
     }
 
-    async fn ask_until_sure(&self, key: &EndpointKey, asked: &Asked) -> Result<(), String> {
-        for pass in 1..=asked.probe.rise.max(1) {
-            let answer = probe::ask(asked.address, &asked.probe, &asked.host).await;
+    async fn ask_until_sure(
+        &self,
+        key: &EndpointKey,
+        label: String,
+        target: &ProbeTarget,
+    ) -> Result<(), NotReady> {
+        for pass in 1..=target.probe.rise.max(1) {
+            let answer = self.ask(target).await;
             if !answer.passed {
-                let text = answer.text.clone();
-                self.answered(key, asked, answer);
-                return Err(text);
+                let failed = NotReady::Failed { label, answer: answer.text.clone() };
+                self.answered(key, target, answer);
+                return Err(failed);
             }
-            if pass >= asked.probe.rise {
+            if pass >= target.probe.rise {
                 let came_up = self.change_quietly(|state| {
                     state.health.get_mut(key).is_some_and(|health| health.ready(answer))
                 });
                 if came_up {
-                    self.came_up(key, asked);
+                    self.came_up(key, target);
                 }
                 self.end_force(key);
                 return Ok(());

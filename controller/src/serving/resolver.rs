@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -13,7 +14,21 @@ use tracing::warn;
 /// In a container that is Docker's own, which knows the services of a compose file.
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    system: Result<TokioResolver, String>,
+    system: Result<TokioResolver, NetError>,
+}
+
+/// Why a name has no address.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookupError {
+    /// The name servers say so, or do not answer.
+    #[error(transparent)]
+    Failed(#[from] NetError),
+    /// An answer without an address.
+    #[error("{0} has no address")]
+    NoAddress(String),
+    /// None in the time that a lookup has.
+    #[error("the name server does not answer")]
+    Timeout,
 }
 
 /// A good answer.
@@ -37,7 +52,6 @@ impl Resolver {
             options.attempts = 2;
             builder.build()
         });
-        let system = system.map_err(|error| error.to_string());
         if let Err(error) = &system {
             warn!(%error, "no name server: only addresses can be used as endpoints");
         }
@@ -47,13 +61,13 @@ impl Resolver {
     /// Looks a name up.
     ///
     /// # Errors
-    /// The text says why there is no address.
-    pub(crate) async fn look_up(&self, name: &str) -> Result<Lookup, String> {
+    /// Says why there is no address.
+    pub(crate) async fn look_up(&self, name: &str) -> Result<Lookup, LookupError> {
         let system = self.system.as_ref().map_err(Clone::clone)?;
-        let found = system.lookup_ip(name).await.map_err(|error| error.to_string())?;
+        let found = system.lookup_ip(name).await?;
         let addresses: BTreeSet<IpAddr> = found.iter().collect();
         if addresses.is_empty() {
-            return Err(format!("{name} has no address"));
+            return Err(LookupError::NoAddress(name.to_owned()));
         }
         Ok(Lookup {
             addresses: addresses.into_iter().collect(),
@@ -65,7 +79,7 @@ impl Resolver {
 /// When to look again: when the answer has expired, within bounds. Docker says 600 s for names whose
 /// container may be replaced at any moment, and some servers say 0.
 #[must_use]
-pub(crate) fn look_again(found: Result<&Lookup, &String>, now: Instant) -> Duration {
+pub(crate) fn look_again(found: Result<&Lookup, &LookupError>, now: Instant) -> Duration {
     match found {
         Ok(lookup) => {
             lookup.valid_until.saturating_duration_since(now).clamp(LOOK_AGAIN_MIN, LOOK_AGAIN_MAX)
@@ -95,7 +109,7 @@ mod tests {
             let wait = look_again(Ok(&lookup(now, ttl)), now);
             assert_eq!(wait, Duration::from_secs(expected));
         }
-        assert_eq!(look_again(Err(&String::new()), now), LOOK_AGAIN_MIN);
+        assert_eq!(look_again(Err(&LookupError::Timeout), now), LOOK_AGAIN_MIN);
     }
 
     #[tokio::test]

@@ -1,6 +1,9 @@
 //! From the state to its status.
 
-use cutover_api::{ByColor, DockerStatus, Kind, LastRollout, RolloutStatus};
+use cutover_api::{
+    ByColor, ColorStatus, DockerStatus, EndpointStatus, Kind, LastRollout, ProxyStatus,
+    RolloutStatus, ServiceStatus, Status,
+};
 use cutover_proxy::table::{Color, ColorStats, ServiceName, Snapshot};
 use tokio::time::Instant;
 
@@ -9,7 +12,6 @@ use crate::error::Error;
 use crate::serving::edge::Link;
 use crate::serving::table::claims;
 use crate::state::rollout::{Part, Record};
-use crate::state::status::{ColorStatus, EndpointStatus, ProxyStatus, ServiceStatus, Status};
 use crate::state::{Endpoint, State};
 
 impl Controller {
@@ -86,10 +88,7 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
         shadowed,
         colors: ByColor::each(|c| color(state, name, c)),
         draining: state.draining(name, Instant::now()),
-        rollout: {
-            let rollouts = state.journal.rollouts_of(name);
-            rollouts.max_by_key(|(_, part)| part.revision).map(rollout)
-        },
+        rollout: state.journal.rollout_of(name).map(rollout),
         last_rollout: last.map(LastRollout::from),
         note: state.note(name),
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use cutover_api::{Target, Weights};
 use cutover_proxy::table::{Color, ServiceName};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -16,14 +17,13 @@ use crate::serving::edge::Applied;
 use crate::serving::ready::Ready;
 use crate::state::State;
 use crate::state::events::EventKind;
-use crate::state::weights::Weights;
 
 /// New shares of services, in one table.
 pub(super) type Changes = [(ServiceName, Weights)];
 
 /// How shares are to change.
 #[derive(Debug, Default)]
-pub(super) struct How {
+pub(super) struct SwapOptions {
     /// Somebody asked for it who has no lock: it must not come between the steps of a rollout, and a
     /// color without an endpoint takes no share.
     pub by_hand: bool,
@@ -58,7 +58,7 @@ impl Controller {
         changes: &Changes,
         drain: Option<DrainConfig>,
     ) -> Result<Applied, Error> {
-        self.weigh(changes, How { drain, ..How::default() }).await
+        self.weigh(changes, SwapOptions { drain, ..SwapOptions::default() }).await
     }
 
     /// Makes colors serve that were found ready, several services in one table. For rollouts.
@@ -75,11 +75,15 @@ impl Controller {
         changes: &Changes,
         drain: Option<DrainConfig>,
     ) -> Result<Applied, Error> {
-        self.weigh(changes, How { ready, drain, ..How::default() }).await
+        self.weigh(changes, SwapOptions { ready, drain, ..SwapOptions::default() }).await
     }
 
     /// Swaps, and tells watchers about each service.
-    pub(super) async fn weigh(&self, changes: &Changes, how: How) -> Result<Applied, Error> {
+    pub(super) async fn weigh(
+        &self,
+        changes: &Changes,
+        how: SwapOptions,
+    ) -> Result<Applied, Error> {
         let (this, changes) = (self.clone(), changes.to_vec());
         detached(async move {
             let applied = this.swap(&changes, how).await?.applied;
@@ -95,7 +99,7 @@ impl Controller {
 
     /// Changes shares. The caller runs it detached, and has not got the turn: the disk is waited for
     /// without it.
-    pub(super) async fn swap(&self, changes: &Changes, how: How) -> Result<Swapped, Error> {
+    pub(super) async fn swap(&self, changes: &Changes, how: SwapOptions) -> Result<Swapped, Error> {
         #[cfg(test)]
         crate::panics::point(&self.point("swap"));
         for (service, weights) in changes {
@@ -110,12 +114,15 @@ impl Controller {
             changes.iter().map(|(service, _)| state.weights(service)).collect::<Vec<_>>()
         });
         if !how.force && self.state(|state| state.is_live(changes)) {
+            // A rollout that goes on after a crash may have noted again what is live by now.
+            self.forget_intent(changes);
+            self.save_soon();
             let applied = Applied { generation: self.generation(), swap: Duration::ZERO };
             return Ok(Swapped { applied, from });
         }
         // A rollout has written it with its own record.
-        if !self.state(|state| state.journal.intends(changes)) {
-            self.intend(changes);
+        if !self.state(|state| state.journal.intends(changes, how.force)) {
+            self.change_quietly(|state| state.journal.intend(changes, how.force));
             if let Err(error) = self.save().await {
                 self.forget_intent(changes);
                 return Err(error);
@@ -132,16 +139,12 @@ impl Controller {
     }
 
     /// Sets the shares and makes them live, or leaves everything as it was.
-    async fn set_in_turn(&self, changes: &Changes, how: &How) -> Result<Applied, Error> {
+    async fn set_in_turn(&self, changes: &Changes, how: &SwapOptions) -> Result<Applied, Error> {
         let before = self.change_quietly(|state| {
             let set = |(service, weights): &(ServiceName, Weights)| {
                 let kept = state.journal.service_mut(service);
                 let before = (service.clone(), kept.weights, kept.forced.clone());
-                kept.weights = Some(*weights);
-                let forced = |color: &Color| {
-                    weights.serves(*color) && (how.force || kept.forced.contains(color))
-                };
-                kept.forced = Color::ALL.into_iter().filter(forced).collect();
+                kept.serve(*weights, how.force);
                 before
             };
             changes.iter().map(set).collect::<Vec<_>>()
@@ -150,7 +153,7 @@ impl Controller {
         self.change_quietly(|state| match &published {
             Ok(_) => {
                 for (service, _) in changes {
-                    state.notes.remove(service);
+                    state.forget_note(service);
                 }
             }
             Err(_) => {
@@ -170,7 +173,7 @@ impl Controller {
     /// Takes note of shares that are about to go live, for the next write of the journal. A flip of
     /// the same shares then need not write it again.
     pub fn intend(&self, changes: &Changes) {
-        self.change_quietly(|state| state.journal.intend(changes));
+        self.change_quietly(|state| state.journal.intend(changes, false));
     }
 
     /// Forgets what was about to go live.
@@ -192,7 +195,7 @@ impl Controller {
 }
 
 /// Whether what was asked without the turn is still so.
-fn still_holds(state: &State, changes: &Changes, how: &How) -> Result<(), Error> {
+fn still_holds(state: &State, changes: &Changes, how: &SwapOptions) -> Result<(), Error> {
     for ready in &how.ready {
         let (service, color) = (ready.service(), ready.color());
         let now = state.endpoints(service, color);
@@ -207,8 +210,11 @@ fn still_holds(state: &State, changes: &Changes, how: &How) -> Result<(), Error>
     }
     for (service, weights) in changes {
         state.locks.check(service)?;
+        // By force one color may serve that has nothing yet, for the failover looks after it; but of
+        // two that serve each is a release, and must be one that can be replaced.
+        let forced = how.force && weights.active() != Target::Both;
         for color in Color::ALL.into_iter().filter(|color| weights.serves(*color)) {
-            if !how.force && state.endpoints(service, color).is_empty() {
+            if !forced && state.endpoints(service, color).is_empty() {
                 let message = format!("{color} of {service} has no endpoint to give a share to");
                 return Err(Error::BadRequest(message));
             }

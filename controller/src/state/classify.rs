@@ -18,24 +18,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cutover_api::LeftOut;
 use cutover_proxy::table::{Color, ServiceName};
 
 pub(crate) use self::address::Home;
+use self::address::Unreachable;
 use self::colors::Candidate;
 pub(crate) use self::colors::{color_label, release, rollout_label};
 use crate::config::ServiceConfig;
 use crate::config::labels::Labels;
 use crate::state::journal::{Hosts, Journal};
 use crate::state::membership::Membership;
-use crate::state::sighting::{Sighting, Workload};
-use crate::state::status::LeftOut;
+use crate::state::observed::{Observed, Workload};
 use crate::state::{ContainerEndpoint, Discovery, Placed};
 
 /// What the classification goes by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'f> {
     /// What has been seen.
-    pub sighting: &'f Sighting,
+    pub observed: &'f Observed,
     /// The services of the config file.
     pub services: &'f BTreeMap<ServiceName, ServiceConfig>,
     /// IDs of containers whose probes pass and against which Docker says nothing.
@@ -63,7 +64,7 @@ type Group<'f> = Vec<(&'f Workload, &'f Labels)>;
 pub(crate) fn classify(facts: &Facts<'_>) -> Classification {
     let mut found =
         Classification { hosts: facts.journal.hosts.clone(), ..Classification::default() };
-    let mut by_age: Vec<_> = facts.sighting.workloads().collect();
+    let mut by_age: Vec<_> = facts.observed.workloads().collect();
     by_age.sort_by(|a, b| {
         (a.container.created, &a.container.id).cmp(&(b.container.created, &b.container.id))
     });
@@ -73,20 +74,37 @@ pub(crate) fn classify(facts: &Facts<'_>) -> Classification {
             Ok(labels) => {
                 services.entry(labels.service.clone()).or_default().push((workload, labels))
             }
-            Err(error) => found.leave_out(workload, error.clone()),
+            Err(errors) => found.leave_out(workload, errors.to_string()),
         }
+    }
+    // They are there, though nothing goes to them: what their service has stays its own.
+    let kept: BTreeSet<_> = facts.kept().collect();
+    for service in &kept {
+        services.entry(service.clone()).or_default();
     }
     let mut projects = BTreeMap::new();
     for (service, group) in &mut services {
-        let owner = found.refuse_other_projects(service, group, facts);
+        let owner = found.refuse_other_projects(service, group, &kept, facts);
         projects.insert(service.clone(), owner);
     }
-    hosts::settle(&mut found, &mut services, &projects, facts);
+    hosts::settle(&mut found, &mut services, &projects, &kept, facts);
+    services.retain(|service, group| !group.is_empty() || !kept.contains(service));
     for (service, group) in &services {
         let project = projects.remove(service).flatten();
         found.add(service, group, project, facts);
     }
     found
+}
+
+impl Facts<'_> {
+    /// Services that have a container of their owner whose labels cannot be read.
+    fn kept(&self) -> impl Iterator<Item = ServiceName> {
+        self.observed.unreadable().filter_map(|workload| {
+            let (service, project) = Labels::claim(|name| workload.container.label(name))?;
+            let state = self.journal.services.get(&service)?;
+            (state.members.project() == Some(project)).then_some(service)
+        })
+    }
 }
 
 impl Classification {
@@ -104,6 +122,7 @@ impl Classification {
         &mut self,
         service: &ServiceName,
         group: &mut Group<'_>,
+        kept: &BTreeSet<ServiceName>,
         facts: &Facts<'_>,
     ) -> Option<String> {
         let before = facts.journal.services.get(service).and_then(|state| state.members.project());
@@ -114,8 +133,9 @@ impl Classification {
             let mut ours = group.iter().filter(|(workload, _)| address::reachable(workload, facts));
             ours.find_map(|(_, labels)| labels.project.as_deref())
         };
-        let own = facts.sighting.project.as_deref();
-        let owner = before.filter(has).or_else(|| own.filter(has)).or_else(oldest)?.to_owned();
+        let own = facts.observed.project.as_deref();
+        let before = before.filter(|before| kept.contains(service) || has(before));
+        let owner = before.or_else(|| own.filter(has)).or_else(oldest)?.to_owned();
         group.retain(|(workload, labels)| match &labels.project {
             Some(project) if *project != owner => {
                 self.leave_out(
@@ -188,7 +208,7 @@ impl Classification {
         if !workload.runs() {
             return;
         }
-        let doomed = facts.sighting.is_doomed(&workload.container.id);
+        let doomed = facts.observed.is_doomed(&workload.container.id);
         let told = doomed.then(|| "it has been told to stop".to_owned());
         match endpoint(service, candidate, facts) {
             Ok(endpoint) => match told.or_else(|| candidate.spare.clone()) {
@@ -198,7 +218,7 @@ impl Classification {
                 }
                 None => self.discovery.endpoints.push(endpoint),
             },
-            Err(reason) => self.leave_out(workload, told.unwrap_or(reason)),
+            Err(error) => self.leave_out(workload, told.unwrap_or_else(|| error.to_string())),
         }
     }
 }
@@ -207,7 +227,7 @@ fn endpoint(
     service: &ServiceName,
     candidate: &Candidate<'_>,
     facts: &Facts<'_>,
-) -> Result<ContainerEndpoint, String> {
+) -> Result<ContainerEndpoint, Unreachable> {
     let workload = candidate.workload;
     let container = &workload.container;
     let port = address::port(workload)?;
@@ -224,7 +244,7 @@ fn endpoint(
 }
 
 /// The color of a service that is not served by both, for those who are to stand beside it.
-fn first(serves: crate::state::weights::Weights) -> Color {
+fn first(serves: cutover_api::Weights) -> Color {
     if serves.serves(Color::Blue) { Color::Blue } else { Color::Green }
 }
 

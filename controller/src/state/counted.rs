@@ -4,6 +4,8 @@ use cutover_proxy::table::{Color, ServiceName, Snapshot};
 use cutover_rollout::analysis::Figures;
 use serde::{Deserialize, Serialize};
 
+use super::live::is_of;
+
 /// What a service had counted at some moment, or within some time.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Counted {
@@ -15,6 +17,14 @@ pub(crate) struct Counted {
     pub held: u64,
     /// Requests that no endpoint has answered.
     pub unserved: u64,
+}
+
+/// Whether a container has requests or streams in flight, in any pool.
+#[must_use]
+pub(crate) fn is_busy(snapshot: &Snapshot, service: &ServiceName, id: &str) -> bool {
+    let pools = snapshot.pools.iter().filter(|pool| pool.service == *service);
+    let mut endpoints = pools.flat_map(|pool| &pool.endpoints);
+    endpoints.any(|endpoint| endpoint.in_flight > 0 && is_of(&endpoint.id, id))
 }
 
 impl Counted {

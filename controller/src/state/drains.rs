@@ -5,7 +5,7 @@
 //! once more. What tells the two apart is the table that retired each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cutover_proxy::table::{
     Color, EndpointId, Generation, Hangup, PoolStats, ServiceName, Snapshot,
@@ -17,6 +17,7 @@ use crate::config::DrainConfig;
 use crate::millis::millis;
 use crate::state::journal::{Journal, StoredDrain};
 use crate::state::live::is_of;
+use crate::time_of_day::unix_ms;
 
 /// Which drain: whose work, and the first table without it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -147,10 +148,25 @@ impl Drains {
         self.running.is_empty()
     }
 
-    /// Whether anything of a color drains that was retired by a table up to this one.
+    /// Whether anything of a color drains that was retired by a table up to this one. Where
+    /// containers are named, of these: what a former rollout has left there is not theirs.
     #[must_use]
-    pub fn is_draining(&self, service: &ServiceName, color: Color, until: Generation) -> bool {
-        self.of(service, color).any(|(key, _)| key.generation <= until)
+    pub fn is_draining(
+        &self,
+        service: &ServiceName,
+        color: Color,
+        until: Generation,
+        containers: &[String],
+    ) -> bool {
+        let concerns = |running: &Running| {
+            let mut endpoints = running.endpoints.iter();
+            // Of one that is taken over it is not known yet.
+            containers.is_empty()
+                || running.endpoints.is_empty()
+                || endpoints.any(|endpoint| containers.iter().any(|id| is_of(endpoint, id)))
+        };
+        let mut drains = self.of(service, color);
+        drains.any(|(key, running)| key.generation <= until && concerns(running))
     }
 
     /// How the last drain of a color ended, of those up to a table.
@@ -270,10 +286,6 @@ pub(crate) fn forced(snapshot: &Snapshot, service: &ServiceName, color: Color) -
     (forced("request"), forced("stream"))
 }
 
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
-}
-
 /// How many ends of a color's drains are remembered, for those who still wait to hear of them.
 const REMEMBERED: usize = 8;
 
@@ -325,9 +337,24 @@ mod tests {
         assert_eq!(drains.follow(&snapshot(9, &[2, 6]), &mut journal), []);
         let over = drains.follow(&snapshot(9, &[2]), &mut journal);
         assert_eq!(over.iter().map(|(key, _)| key.generation.0).collect::<Vec<_>>(), [9]);
-        assert!(drains.is_draining(&web(), Color::Blue, Generation(5)));
+        assert!(drains.is_draining(&web(), Color::Blue, Generation(5), &[]));
         assert_eq!(drains.follow(&snapshot(9, &[]), &mut journal).len(), 1);
         assert!(drains.is_idle() && journal.drains().is_empty());
+    }
+
+    #[test]
+    fn what_a_former_rollout_has_left_is_no_drain_of_newer_containers() {
+        let (mut drains, mut journal) = (Drains::default(), Journal::default());
+        let nothing = Snapshot::default();
+        drains.begin(key(5), LIMITS, ids(&["old:8000"]), &nothing, &mut journal);
+        drains.begin(key(9), LIMITS, ids(&["new:8000"]), &nothing, &mut journal);
+        drains.follow(&snapshot(9, &[2]), &mut journal);
+        let draining = |containers: &[&str]| {
+            let containers: Vec<_> = containers.iter().map(|id| (*id).to_owned()).collect();
+            drains.is_draining(&web(), Color::Blue, Generation(9), &containers)
+        };
+        assert!(!draining(&["new"]));
+        assert!(draining(&["old"]) && draining(&["new", "old"]) && draining(&[]));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Answer {
     /// Whether it passes.
     pub passed: bool,
+    /// Whether anybody took the connection, and kept it.
+    pub reached: bool,
     /// For people: `HTTP 200`, `connection refused`.
     pub text: String,
     /// How long it took.
@@ -43,8 +45,14 @@ impl Health {
         self.verdict == Verdict::Up
     }
 
+    /// Whether it is down because nobody takes connections there.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        self.verdict == Verdict::Down && self.last.as_ref().is_some_and(|last| !last.reached)
+    }
+
     /// Takes an answer into account. `Some` when [`Health::up`] has changed, with its new value.
-    pub fn judge(&mut self, answer: Answer, rise: u32, fall: u32) -> Option<bool> {
+    pub fn record(&mut self, answer: Answer, rise: u32, fall: u32) -> Option<bool> {
         let before = self.up();
         // How many answers like this one, in a row, make the verdict.
         let needed = match (self.verdict, answer.passed) {

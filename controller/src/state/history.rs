@@ -6,6 +6,7 @@ use cutover_api::{Ending, Kind, Report};
 use cutover_proxy::table::Color;
 use serde::{Deserialize, Serialize};
 
+use crate::config::labels::COMPOSE_PROJECT;
 use crate::engine::Spec;
 
 /// The history of a service, oldest first. It is bounded, and it never loses the way back.
@@ -37,6 +38,13 @@ pub struct Release {
     /// The same of each color, where both served.
     #[serde(default)]
     pub(crate) both: BTreeMap<Color, Vec<Spec>>,
+}
+
+impl Release {
+    /// The compose project that its containers were of.
+    fn project(&self) -> Option<&str> {
+        self.specs.iter().chain(self.both.values().flatten()).find_map(|s| s.label(COMPOSE_PROJECT))
+    }
 }
 
 impl Entry {
@@ -97,6 +105,13 @@ impl History {
         self.0.iter()
     }
 
+    /// The entries whose release is of a compose project that `takes` wants; `None` is of none.
+    #[must_use]
+    pub(super) fn of_whom(&self, takes: impl Fn(Option<&str>) -> bool) -> Self {
+        let ours = |entry: &&Entry| takes(entry.release.as_ref().and_then(Release::project));
+        Self(self.0.iter().filter(ours).cloned().collect())
+    }
+
     /// The newest entry.
     #[must_use]
     pub fn last(&self) -> Option<&Entry> {
@@ -131,8 +146,10 @@ impl History {
         // A failover is of a release that has its entry already.
         let revision = entry.revision().filter(|_| entry.release.is_some());
         let same = |old: &Entry| old.release.is_some() && old.revision() == revision;
-        self.0.retain(|old| revision.is_none() || !same(old));
-        self.0.push(entry);
+        match self.0.iter_mut().find(|old| revision.is_some() && same(old)) {
+            Some(old) => *old = entry,
+            None => self.0.push(entry),
+        }
         let mut of_kind: BTreeMap<&str, usize> = BTreeMap::new();
         let mut done = 0;
         let mut kept = BTreeSet::new();
@@ -189,6 +206,32 @@ mod tests {
         assert_eq!(history.before(1), None);
         assert_eq!(history.release(1).unwrap().image, "app:1");
         assert!(history.release(9).is_none());
+    }
+
+    #[test]
+    fn what_is_reported_late_stays_before_what_came_after_it() {
+        let mut history = history([entry(1, Ending::Done), entry(2, Ending::Done)]);
+        history.add(entry(3, Ending::Done), &[]);
+        history.add(entry(2, Ending::RolledBack), &[]);
+        let shown: Vec<_> = history.shown().iter().map(|r| (r.revision, r.result)).collect();
+        let expected = [(3, Ending::Done), (2, Ending::RolledBack), (1, Ending::Done)];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_release_of_another_project_is_no_way_back() {
+        let of = |revision, project: &str| {
+            let labels = json!({COMPOSE_PROJECT: project});
+            let spec = json!({"body": {"Labels": labels}, "networks": []});
+            let spec = serde_json::from_value(spec).unwrap();
+            let release = Release { specs: vec![spec], ..Release::default() };
+            Entry::new(report(revision, Kind::Deploy, Ending::Done), Some(release))
+        };
+        let all = [entry(1, Ending::Done), of(2, "ours"), of(3, "theirs"), of(4, "ours")];
+        let ours = history(all).of_whom(|project| project.is_none_or(|project| project == "ours"));
+        assert_eq!(ours.before(4), Some(2));
+        assert!(ours.release(3).is_none());
+        assert_eq!(ours.before(2), Some(1), "of no project is of no other one");
     }
 
     #[test]

@@ -10,13 +10,13 @@ mod migrate;
 use std::collections::BTreeMap;
 use std::fs;
 
+use cutover_api::Weights;
 use cutover_proxy::table::{Color, Generation, ServiceName};
 use serde::{Deserialize, Serialize};
 
 pub use self::hosts::{HostOwner, Hosts};
 use crate::state::rollout::{Part, Record};
 use crate::state::service::ServiceState;
-use crate::state::weights::Weights;
 
 /// Everything the journal holds.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -30,13 +30,39 @@ pub struct Journal {
     pub services: BTreeMap<ServiceName, ServiceState>,
     /// Shares that were about to go live. Whether they did is unknown to a reader who finds this:
     /// the flip was decided and is finished at the next start.
-    pub intent: Option<BTreeMap<ServiceName, Weights>>,
+    pub intent: Option<BTreeMap<ServiceName, Intent>>,
     /// Which project has which host, with all its paths.
     pub hosts: Hosts,
     /// The rollouts under way, once each however many services they have.
     rollouts: BTreeMap<RolloutId, Record>,
     /// Colors that no longer serve and whose work was not finished.
     drains: Vec<StoredDrain>,
+}
+
+/// Shares that are about to go live.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Intent {
+    /// Of blue.
+    pub blue: u32,
+    /// Of green.
+    pub green: u32,
+    /// The colors that serve then do so whatever their probes say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+impl Intent {
+    /// The intent to make these shares live.
+    #[must_use]
+    pub fn new(weights: Weights, force: bool) -> Self {
+        Self { blue: weights.blue, green: weights.green, force }
+    }
+
+    /// The shares.
+    #[must_use]
+    pub fn weights(&self) -> Weights {
+        Weights { blue: self.blue, green: self.green }
+    }
 }
 
 /// Which rollout; never used twice.
@@ -74,15 +100,18 @@ impl Journal {
     }
 
     /// Takes note of shares that are about to go live.
-    pub fn intend(&mut self, changes: &[(ServiceName, Weights)]) {
-        self.intent.get_or_insert_default().extend(changes.iter().cloned());
+    pub fn intend(&mut self, changes: &[(ServiceName, Weights)], force: bool) {
+        let noted =
+            changes.iter().map(|(name, weights)| (name.clone(), Intent::new(*weights, force)));
+        self.intent.get_or_insert_default().extend(noted);
     }
 
     /// Whether these shares are noted as about to go live.
     #[must_use]
-    pub fn intends(&self, changes: &[(ServiceName, Weights)]) -> bool {
+    pub fn intends(&self, changes: &[(ServiceName, Weights)], force: bool) -> bool {
         let noted = |(service, weights): &(ServiceName, Weights)| {
-            self.intent.as_ref().is_some_and(|intent| intent.get(service) == Some(weights))
+            let intent = self.intent.as_ref().and_then(|intent| intent.get(service));
+            intent == Some(&Intent::new(*weights, force))
         };
         changes.iter().all(noted)
     }
@@ -97,8 +126,8 @@ impl Journal {
 
     /// Carries a pending intent out, as a start after a crash does.
     pub fn settle(&mut self) {
-        for (service, weights) in self.intent.take().into_iter().flatten() {
-            self.service_mut(&service).weights = Some(weights);
+        for (service, intent) in self.intent.take().into_iter().flatten() {
+            self.service_mut(&service).serve(intent.weights(), intent.force);
         }
     }
 
@@ -120,8 +149,17 @@ impl Journal {
         self.rollouts().filter_map(move |record| Some((record, record.reached(service)?)))
     }
 
-    /// Notes where a rollout stands.
+    /// The newest rollout of a service that is under way: one before it may still tidy up.
+    pub(crate) fn rollout_of(&self, service: &ServiceName) -> Option<(&Record, &Part)> {
+        self.rollouts_of(service).max_by_key(|(_, part)| part.revision)
+    }
+
+    /// Notes where a rollout stands. Its revisions are given out from then on: another may begin
+    /// while it drains, long before it is reported.
     pub(crate) fn put_rollout(&mut self, record: Record) {
+        for part in &record.parts {
+            self.service_mut(&part.service).members.give_out(part.revision);
+        }
         self.rollouts.insert(record.id.clone(), record);
     }
 

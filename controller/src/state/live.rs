@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use cutover_api::Weights;
 use cutover_proxy::table::{Color, EndpointId, Generation, ServiceName, TableSpec};
 
-use super::{DrainKey, State};
+use super::{ContainerEndpoint, DrainKey, State};
 use crate::config::DrainConfig;
-use crate::state::weights::Weights;
 
 impl State {
     /// Takes note that a table with these shares is live: who has stopped serving drains. Gives the
@@ -49,10 +49,16 @@ impl State {
                 self.journal.services.entry(name).or_default().weights.get_or_insert(weights);
             }
         }
-        let serving = self.discovery.endpoints.iter().filter(|found| {
-            self.live.get(&found.service).is_some_and(|weights| weights.serves(found.color))
-        });
-        self.served.extend(serving.map(|found| found.container.clone()));
+        let live = &self.live;
+        let serves = |found: &&ContainerEndpoint| {
+            live.get(&found.service).is_some_and(|weights| weights.serves(found.color))
+        };
+        for found in self.discovery.endpoints.iter().filter(serves) {
+            if let Some(kept) = self.journal.services.get_mut(&found.service) {
+                kept.members.unpark(&found.container);
+            }
+            self.served.insert(found.container.clone());
+        }
         self.journal.generation = self.journal.generation.max(generation);
         self.published = true;
         self.end_boot();

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
-use crate::state::holder::Holder;
+use crate::state::lock_owner::LockOwner;
 
 /// The locks of all services. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ pub struct Locks(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// Locked for a look or a change, never across an await.
-    held: Mutex<BTreeMap<ServiceName, Holder>>,
+    held: Mutex<BTreeMap<ServiceName, LockOwner>>,
     /// Ticks when a lock is released.
     released: watch::Sender<()>,
 }
@@ -35,10 +35,10 @@ impl Locks {
     ///
     /// # Errors
     /// [`Error::RolloutInProgress`] names the first that is taken.
-    pub fn take(&self, services: &[ServiceName], holder: &Holder) -> Result<RolloutLock, Error> {
+    pub fn take(&self, services: &[ServiceName], owner: &LockOwner) -> Result<RolloutLock, Error> {
         let mut held = self.held();
         services.iter().try_for_each(|service| free(&held, service))?;
-        held.extend(services.iter().map(|service| (service.clone(), holder.clone())));
+        held.extend(services.iter().map(|service| (service.clone(), owner.clone())));
         Ok(RolloutLock { locks: self.clone(), services: services.to_vec() })
     }
 
@@ -52,14 +52,14 @@ impl Locks {
     pub async fn take_within(
         &self,
         services: &[ServiceName],
-        holder: &Holder,
+        owner: &LockOwner,
         patience: Duration,
     ) -> Result<RolloutLock, Error> {
         let mut released = self.releases();
         let end = Instant::now() + patience;
         loop {
             released.borrow_and_update();
-            match self.take(services, holder) {
+            match self.take(services, owner) {
                 Err(error) => match timeout_at(end, released.changed()).await {
                     Ok(Ok(())) => {}
                     _ => return Err(error),
@@ -89,7 +89,7 @@ impl Locks {
         self.0.released.subscribe()
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Holder>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<ServiceName, LockOwner>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,8 +99,8 @@ impl RolloutLock {
     pub fn number(&self, revision: u64) {
         let mut held = self.locks.held();
         for service in &self.services {
-            if let Some(holder) = held.get_mut(service) {
-                holder.revision = Some(revision);
+            if let Some(owner) = held.get_mut(service) {
+                owner.revision = Some(revision);
             }
         }
     }
@@ -113,10 +113,10 @@ impl Drop for RolloutLock {
     }
 }
 
-fn free(held: &BTreeMap<ServiceName, Holder>, service: &ServiceName) -> Result<(), Error> {
+fn free(held: &BTreeMap<ServiceName, LockOwner>, service: &ServiceName) -> Result<(), Error> {
     match held.get(service) {
-        Some(holder) => {
-            Err(Error::RolloutInProgress { service: service.clone(), holder: holder.to_string() })
+        Some(owner) => {
+            Err(Error::RolloutInProgress { service: service.clone(), owner: owner.to_string() })
         }
         None => Ok(()),
     }
@@ -132,28 +132,28 @@ mod tests {
 
     #[tokio::test]
     async fn several_services_are_locked_at_once_or_not_at_all() {
-        let (locks, holder) = (Locks::default(), Holder::new("deploy", Some("ann")));
-        let first = locks.take(&services(&["web"]), &holder).unwrap();
+        let (locks, owner) = (Locks::default(), LockOwner::new("deploy", Some("ann")));
+        let first = locks.take(&services(&["web"]), &owner).unwrap();
         first.number(7);
-        let refused = locks.take(&services(&["api", "web"]), &holder).unwrap_err();
+        let refused = locks.take(&services(&["api", "web"]), &owner).unwrap_err();
         assert!(refused.to_string().contains("deploy of revision 7 by ann"), "{refused}");
         assert!(!locks.is_taken(&"api".parse().unwrap()));
         drop(first);
-        assert!(locks.take(&services(&["api", "web"]), &holder).is_ok());
+        assert!(locks.take(&services(&["api", "web"]), &owner).is_ok());
     }
 
     #[tokio::test]
     async fn who_waits_gets_the_lock_when_it_is_released() {
-        let (locks, holder) = (Locks::default(), Holder::new("deploy", None));
-        let first = locks.take(&services(&["web"]), &holder).unwrap();
+        let (locks, owner) = (Locks::default(), LockOwner::new("deploy", None));
+        let first = locks.take(&services(&["web"]), &owner).unwrap();
         let web = services(&["web"]);
-        let waiting = locks.take_within(&web, &holder, Duration::from_secs(20));
+        let waiting = locks.take_within(&web, &owner, Duration::from_secs(20));
         let release = async {
             tokio::task::yield_now().await;
             drop(first);
         };
         assert!(tokio::join!(waiting, release).0.is_ok());
-        let _held = locks.take(&web, &holder).unwrap();
-        assert!(locks.take_within(&web, &holder, Duration::from_millis(10)).await.is_err());
+        let _held = locks.take(&web, &owner).unwrap();
+        assert!(locks.take_within(&web, &owner, Duration::from_millis(10)).await.is_err());
     }
 }

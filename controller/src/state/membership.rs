@@ -96,6 +96,11 @@ impl Membership {
         self.last_revision = self.last_revision.max(revision.unwrap_or_default());
     }
 
+    /// Notes that a rollout has brought a revision to a color, unless a newer one has since.
+    pub fn bring(&mut self, color: Color, revision: u64) {
+        self.set_revision(color, self.revision(color).max(Some(revision)));
+    }
+
     /// The last revision that was given out.
     #[must_use]
     pub fn last_revision(&self) -> u64 {
@@ -194,9 +199,10 @@ impl Membership {
         self.parked.extend(ids.iter().cloned());
     }
 
-    /// Notes that a container is needed again.
+    /// Notes that a container serves again: from then on it is not put away any more.
     pub fn unpark(&mut self, id: &str) {
         self.parked.remove(id);
+        self.abandoned.remove(id);
     }
 
     /// Whether a container was stopped and is to stay so.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-pub(crate) use cutover_api::Kind;
+use cutover_api::Kind;
+use cutover_api::Weights;
 use cutover_proxy::table::{Color, ServiceName};
 use cutover_rollout::{Millis, Rollout, Set, Side};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,6 @@ use crate::engine::{PullPolicy, Spec};
 use crate::state::counted::Counted;
 use crate::state::drains::DrainEnd;
 use crate::state::history::Release;
-use crate::state::weights::Weights;
 
 /// One rollout, as it stands.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -50,7 +50,8 @@ pub(crate) struct Baseline {
     pub at_flip: Counted,
 }
 
-/// What a rollout changes of one service: one color of it.
+/// What a rollout changes of one color of a service: the containers to come, and those that they
+/// replace. How it is rolled out, and in what time, is a [`cutover_rollout::RolloutService`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Part {
     /// The service.
@@ -128,7 +129,7 @@ impl Record {
     /// All its services, each once.
     #[must_use]
     pub(crate) fn services(&self) -> Vec<ServiceName> {
-        self.machine.members().iter().map(|member| member.service.clone()).collect()
+        self.machine.services().iter().map(|service| service.name.clone()).collect()
     }
 
     /// The parts whose turn a batch is.
@@ -225,7 +226,7 @@ impl Part {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use cutover_rollout::{Limits, Member, Origin, Strategy};
+    use cutover_rollout::{Limits, Origin, RolloutService, Strategy};
 
     use super::*;
 
@@ -255,12 +256,12 @@ pub(crate) mod tests {
 
     /// A rollout of these services that has not begun.
     pub(crate) fn record(id: &str, services: &[&ServiceName], limits: Limits) -> Record {
-        let member = |service: &ServiceName| Member {
-            service: service.clone(),
+        let blue_green = |service: &&ServiceName| RolloutService {
+            name: (*service).clone(),
             strategy: Strategy::BlueGreen,
             limits,
         };
-        let members = services.iter().map(|service| member(service)).collect();
+        let of_rollout = services.iter().map(blue_green).collect();
         Record {
             id: id.into(),
             kind: Kind::Deploy,
@@ -268,7 +269,7 @@ pub(crate) mod tests {
             by: String::new(),
             clock: Millis(1),
             written_ms: 0,
-            machine: Rollout::new(members, Origin::Running, Millis(1)),
+            machine: Rollout::new(of_rollout, Origin::Running, Millis(1)),
             parts: services.iter().map(|service| part(service)).collect(),
             figures: BTreeMap::new(),
             drained: BTreeMap::new(),

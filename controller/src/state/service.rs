@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use cutover_api::Weights;
 use cutover_proxy::table::{Color, Pause};
 use serde::{Deserialize, Serialize};
 
 use crate::state::history::{Entry, History};
 use crate::state::membership::Membership;
-use crate::state::weights::Weights;
 
 /// What is remembered of one service.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -30,6 +30,22 @@ impl ServiceState {
     #[must_use]
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Of the history what may serve again. A release that another project had under the service's
+    /// name is not one: it holds that one's settings and secrets.
+    #[must_use]
+    pub(crate) fn ways_back(&self) -> History {
+        self.history.of_whom(|project| self.members.takes(project))
+    }
+
+    /// Gives the colors these shares. Those that serve then do so whatever their probes say, if this
+    /// is by force or they did before.
+    pub fn serve(&mut self, weights: Weights, force: bool) {
+        self.weights = Some(weights);
+        let forced =
+            |color: &Color| weights.serves(*color) && (force || self.forced.contains(color));
+        self.forced = Color::ALL.into_iter().filter(forced).collect();
     }
 
     /// Adds to the history. What a color runs is never dropped from it.

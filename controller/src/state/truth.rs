@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::State;
+use crate::config::labels::Labels;
 use crate::state::classify::{Facts, classify};
 use crate::state::service::ServiceState;
 
@@ -22,15 +23,15 @@ impl State {
     /// Makes what has been seen what we go by. Called before every table, so that whatever changes
     /// it (containers, health, shares) is in that same table. Before the first look it does nothing.
     pub(crate) fn reclassify(&mut self, now: Instant) -> Changed {
-        if self.sighting.home.is_none() {
+        if self.observed.home.is_none() {
             return Changed::default();
         }
         let ready = self.ready_containers();
-        if self.sighting.take_back(now, &ready) {
+        if self.observed.take_back(now, &ready) {
             info!("a container that was told to stop has outlived it, and is taken back");
         }
         let found = classify(&Facts {
-            sighting: &self.sighting,
+            observed: &self.observed,
             services: &self.config.services,
             ready: &ready,
             journal: &self.journal,
@@ -66,8 +67,12 @@ impl State {
     /// the name begins afresh, but for its history.
     fn gone_services(&mut self) -> impl Iterator<Item = &mut ServiceState> {
         let workloads =
-            self.sighting.workloads().filter_map(|workload| workload.labels.as_ref().ok());
-        let present: BTreeSet<_> = workloads.map(|labels| labels.service.clone()).collect();
+            self.observed.workloads().filter_map(|workload| workload.labels.as_ref().ok());
+        let readable = workloads.map(|labels| labels.service.clone());
+        let unreadable = self.observed.unreadable().filter_map(|workload| {
+            Labels::claim(|name| workload.container.label(name)).map(|(service, _)| service)
+        });
+        let present: BTreeSet<_> = readable.chain(unreadable).collect();
         let gone =
             self.journal.services.iter_mut().filter(move |(name, _)| !present.contains(*name));
         gone.map(|(_, state)| state).filter(|state| {
@@ -88,7 +93,7 @@ impl State {
 
     /// Forgets every container that is not there, at a moment when no rollout is making one.
     pub(crate) fn retain_containers(&mut self) {
-        let ids = self.sighting.workloads().map(|workload| workload.container.id.clone().into());
+        let ids = self.observed.workloads().map(|workload| workload.container.id.clone().into());
         let present: BTreeSet<String> = ids.collect();
         for service in self.journal.services.values_mut() {
             service.members.retain_containers(&present);

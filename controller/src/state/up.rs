@@ -22,11 +22,20 @@ impl State {
         forced && self.weights(name).serves(color) && endpoint.address.is_some() && !any_well()
     }
 
+    /// Whether requests to an endpoint can be answered, as far as is known: force overrides what a
+    /// probe was told, but nobody is told anything where no connection is taken.
+    pub(crate) fn can_answer(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
+        let key = (name.clone(), color, endpoint.id.clone());
+        let unreachable = || self.health.get(&key).is_some_and(|health| health.is_unreachable());
+        self.up(name, color, endpoint)
+            && !(self.up_by_force(name, color, endpoint) && unreachable())
+    }
+
     /// Whether a container passes its probes, and was not told to stop, whether it serves or not.
     pub(crate) fn is_ready(&self, found: &ContainerEndpoint) -> bool {
         let key = (found.service.clone(), found.color, found.id());
         let passes = self.health.get(&key).is_some_and(|health| health.passes());
-        let doomed = self.sighting.is_doomed(&WorkloadId::local(&found.container));
+        let doomed = self.observed.is_doomed(&WorkloadId::local(&found.container));
         passes && found.unwell.is_none() && !doomed
     }
 

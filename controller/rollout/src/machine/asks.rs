@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Rollout;
 use crate::action::Action;
-use crate::set::{Rest, Set, Side};
+use crate::set::{Set, Side, StopReason};
 use crate::strategy::{self, Step, Strategy};
 use cutover_api::Phase;
 
@@ -24,18 +24,19 @@ impl Rollout {
             Phase::PutBack => out.push(Action::PutBack { batch }),
             Phase::Monitor => {
                 out.extend(self.sets(Side::New, batch).map(Action::Watch));
-                let draining = self.sets(Side::Old, batch).filter(|s| self.rest_of(s).is_none());
+                let draining =
+                    self.sets(Side::Old, batch).filter(|s| self.stop_reason(s).is_none());
                 out.extend(draining.map(Action::AwaitDrained));
             }
             Phase::Drain | Phase::RevertDrain => out.extend(sets().map(Action::AwaitDrained)),
             Phase::Stop => out.extend(sets().filter_map(|set| {
-                let rest = self.rest_of(&set)?;
-                Some(Action::Stop { set, rest })
+                let reason = self.stop_reason(&set)?;
+                Some(Action::Stop { set, reason })
             })),
             Phase::Clean => out.extend(sets().map(Action::Clean)),
             Phase::Abandon => out.extend(sets().filter_map(|set| {
-                let rest = self.rest_of(&set)?;
-                Some(Action::Abandon { set, rest })
+                let reason = self.stop_reason(&set)?;
+                Some(Action::Abandon { set, reason })
             })),
             Phase::Plan | Phase::KeepWarm | Phase::Ended => {}
         }
@@ -43,7 +44,7 @@ impl Rollout {
 
     /// The sets that owe an answer in a step.
     pub(super) fn sets_of(&self, step: Step) -> BTreeSet<Set> {
-        let batches = 0..strategy::batches(&self.members);
+        let batches = 0..strategy::batches(&self.services);
         match step.phase {
             Phase::Pull => self.first_sets().collect(),
             Phase::TakeOut => self.taken_out(step.batch).collect(),
@@ -52,7 +53,7 @@ impl Rollout {
             }
             Phase::Drain => batches
                 .flat_map(|batch| self.sets(Side::Old, batch))
-                .filter(|set| self.rest_of(set).is_none())
+                .filter(|set| self.stop_reason(set).is_none())
                 .collect(),
             Phase::Stop | Phase::Clean => batches
                 .flat_map(|batch| self.sets(Side::Old, batch))
@@ -83,33 +84,33 @@ impl Rollout {
 
     /// The sets of one side of a batch.
     pub(super) fn sets(&self, side: Side, batch: usize) -> impl Iterator<Item = Set> {
-        let members = self.members.iter().filter(move |member| self.takes_part(member, batch));
-        members.map(move |member| Set { service: member.service.clone(), batch, side })
+        let services = self.services.iter().filter(move |service| self.takes_part(service, batch));
+        services.map(move |service| Set { service: service.name.clone(), batch, side })
     }
 
     /// The first new set of each service.
     fn first_sets(&self) -> impl Iterator<Item = Set> {
-        self.members.iter().filter_map(|member| {
-            let mut batches = 0..strategy::batches(&self.members);
-            let batch = batches.find(|batch| self.takes_part(member, *batch))?;
-            Some(Set { service: member.service.clone(), batch, side: Side::New })
+        self.services.iter().filter_map(|service| {
+            let mut batches = 0..strategy::batches(&self.services);
+            let batch = batches.find(|batch| self.takes_part(service, *batch))?;
+            Some(Set { service: service.name.clone(), batch, side: Side::New })
         })
     }
 
     fn taken_out(&self, batch: usize) -> impl Iterator<Item = Set> {
-        let both = self.members.iter().filter(|member| member.strategy == Strategy::Both);
-        both.map(move |member| Set { service: member.service.clone(), batch, side: Side::Old })
+        let both = self.services.iter().filter(|service| service.strategy == Strategy::Both);
+        both.map(move |service| Set { service: service.name.clone(), batch, side: Side::Old })
     }
 
     /// Why a set may be stopped, if it may.
     #[must_use]
-    pub fn rest_of(&self, set: &Set) -> Option<Rest> {
-        let known = self.rests.iter().find(|(known, _)| known == set);
+    pub fn stop_reason(&self, set: &Set) -> Option<StopReason> {
+        let known = self.stop_reasons.iter().find(|(known, _)| known == set);
         match known {
-            Some((_, rest)) => Some(*rest),
+            Some((_, reason)) => Some(*reason),
             // No table was ever asked for that names it.
             None if set.side == Side::New && set.batch >= self.flips.len() => {
-                Some(Rest::NeverServed)
+                Some(StopReason::NeverServed)
             }
             None => None,
         }
@@ -117,7 +118,7 @@ impl Rollout {
 
     /// Whether a drain of the set can have ended for good: on the way forward those that are
     /// replaced, on the way back those that replaced them.
-    pub(super) fn may_rest(&self, set: &Set) -> bool {
+    pub(super) fn drain_is_final(&self, set: &Set) -> bool {
         match set.side {
             Side::Old => self.failure.is_none(),
             Side::New => self.phase() == Phase::RevertDrain && self.step().batch == set.batch,

@@ -2,8 +2,8 @@
 
 use super::Rollout;
 use crate::event::Event;
-use crate::member::Member;
 use crate::millis::Millis;
+use crate::service::RolloutService;
 use cutover_api::Phase;
 
 impl Rollout {
@@ -30,7 +30,8 @@ impl Rollout {
 
     /// When the present step is out of time. Drains have no end here: the controller keeps theirs.
     fn step_end(&self) -> Option<Millis> {
-        let longest = |which: fn(&crate::Limits) -> u64| Member::longest(&self.members, which);
+        let longest =
+            |which: fn(&crate::Limits) -> u64| RolloutService::longest(&self.services, which);
         let ms = match self.phase() {
             Phase::Plan | Phase::Drain | Phase::RevertDrain | Phase::Ended => return None,
             Phase::Pull => PULL_MS,

@@ -1,7 +1,7 @@
 //! One color serves; the other one is brought up beside it.
 
 use super::Step;
-use crate::member::Origin;
+use crate::service::Origin;
 use cutover_api::Phase;
 
 const STEPS: [Phase; 12] = [

@@ -7,9 +7,9 @@ use super::{State, World};
 impl World {
     /// Every service is in the table, and nobody starves beside somebody ready.
     pub(super) fn check(&mut self) {
-        for member in self.machine.members() {
-            let serving = self.table.iter().filter(|set| set.service == member.service).count();
-            self.ensure(serving > 0, || format!("{} has no active set", member.service));
+        for service in self.machine.services() {
+            let serving = self.table.iter().filter(|set| set.service == service.name).count();
+            self.ensure(serving > 0, || format!("{} has no active set", service.name));
         }
         for (service, since) in &self.starving {
             let fed = self.now.since(*since) < 20_000;

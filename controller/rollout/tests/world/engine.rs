@@ -1,6 +1,6 @@
 //! Containers: what is done to them, what they do themselves, and what they have in flight.
 
-use cutover_rollout::{Action, Event, Phase, Rest, Set, Side};
+use cutover_rollout::{Action, Event, Phase, Set, Side, StopReason};
 
 use super::{State, World};
 
@@ -23,7 +23,7 @@ impl World {
     /// controller's: they hold whatever the rollout does.
     pub(super) fn traffic(&mut self) {
         let now = self.now;
-        let limits = self.machine.members()[0].limits;
+        let limits = self.machine.services()[0].limits;
         for (set, containers) in &mut self.sets {
             if let Some(retired) = containers.retired {
                 let end = |ms| retired.after(ms);
@@ -110,8 +110,8 @@ impl World {
         let handed_over = self.failovers > 0 && self.table.contains(set);
         match action {
             Action::Stop { .. } | Action::Clean(_) if handed_over => {}
-            Action::Stop { rest, .. } | Action::Abandon { rest, .. } => {
-                self.stop(set, *rest, down);
+            Action::Stop { reason, .. } | Action::Abandon { reason, .. } => {
+                self.stop(set, *reason, down);
             }
             Action::Create(_) | Action::Start(_) | Action::Clean(_) if acts => {
                 let containers = self.sets.get_mut(set).unwrap();
@@ -154,19 +154,19 @@ impl World {
             }
             return;
         }
-        self.post(Event::Drained { set, rest: Rest::Idle });
+        self.post(Event::Drained { set, reason: StopReason::Idle });
     }
 
-    fn stop(&mut self, set: &Set, rest: Rest, down: bool) {
+    fn stop(&mut self, set: &Set, reason: StopReason, down: bool) {
         let containers = self.sets[set];
         let serves = self.table.contains(set);
         self.ensure(!serves, || format!("{set:?} was stopped while it serves"));
         let busy = containers.in_flight.max(containers.streams).is_some();
-        let justified = match rest {
-            Rest::NeverServed => !containers.served || set.side == Side::New && !busy,
-            Rest::Idle | Rest::OutOfTime => !busy,
+        let justified = match reason {
+            StopReason::NeverServed => !containers.served || set.side == Side::New && !busy,
+            StopReason::Idle | StopReason::OutOfTime => !busy,
         };
-        self.ensure(justified, || format!("{set:?} was stopped too early: {rest:?}"));
+        self.ensure(justified, || format!("{set:?} was stopped too early: {reason:?}"));
         let containers = self.sets.get_mut(set).unwrap();
         if !down && containers.state != State::Absent {
             containers.state = State::Stopped;

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cutover_proxy::table::Generation;
 use cutover_rollout::{
-    Action, Ending, Event, Limits, Member, Millis, Origin, Phase, Rollout, Set, Side, Strategy,
-    Verdict,
+    Action, Ending, Event, Limits, Millis, Origin, Phase, Rollout, RolloutService, Set, Side,
+    Strategy, Verdict,
 };
 
 use self::random::{Random, number};
@@ -120,21 +120,21 @@ impl World {
 
     fn new(seed: u64, strategies: &[Strategy], origin: Origin, limits: Limits) -> Self {
         let names = ["web", "api", "ws"].into_iter();
-        let members: Vec<_> = names
+        let services: Vec<_> = names
             .zip(strategies)
-            .map(|(name, strategy)| Member {
-                service: name.parse().unwrap(),
+            .map(|(name, strategy)| RolloutService {
+                name: name.parse().unwrap(),
                 strategy: *strategy,
                 limits,
             })
             .collect();
         let now = Millis(1_000);
-        let machine = Rollout::new(members, origin, now);
+        let machine = Rollout::new(services, origin, now);
         let mut sets = BTreeMap::new();
         let mut table = BTreeSet::new();
-        for member in machine.members() {
-            for batch in (0..2).filter(|batch| machine.takes_part(member, *batch)) {
-                let set = |side| Set { service: member.service.clone(), batch, side };
+        for service in machine.services() {
+            for batch in (0..2).filter(|batch| machine.takes_part(service, *batch)) {
+                let set = |side| Set { service: service.name.clone(), batch, side };
                 let ready = Containers { state: State::Ready, ..Containers::default() };
                 sets.insert(set(Side::Old), Containers { served: true, ..ready });
                 let new = match origin {
@@ -332,8 +332,8 @@ impl World {
     }
 
     fn strategy(&self, set: &Set) -> Strategy {
-        let mut members = self.machine.members().iter();
-        members.find(|m| m.service == set.service).unwrap().strategy
+        let mut services = self.machine.services().iter();
+        services.find(|m| m.name == set.service).unwrap().strategy
     }
 
     /// Only a replay writes down what happens: formatting it costs more than all the rest.

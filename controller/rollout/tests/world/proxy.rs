@@ -63,8 +63,8 @@ impl World {
     }
 
     fn every_service_is_named(&self, table: &BTreeSet<Set>) -> bool {
-        let mut members = self.machine.members().iter();
-        members.all(|member| table.iter().any(|set| set.service == member.service))
+        let mut services = self.machine.services().iter();
+        services.all(|service| table.iter().any(|set| set.service == service.name))
     }
 
     fn take_out(&mut self, set: Set, heard: bool) {
@@ -106,8 +106,8 @@ impl World {
         if self.now < self.outage {
             return self.starving.clear();
         }
-        for member in self.machine.members().to_vec() {
-            let ours = |set: &&Set| set.service == member.service;
+        for service in self.machine.services().to_vec() {
+            let ours = |set: &&Set| set.service == service.name;
             let ready = |set: &&Set| self.sets[*set].state == State::Ready;
             let eligible = |set: &&Set| {
                 let stopping = self.agenda.iter().any(|(_, action)| {
@@ -118,7 +118,7 @@ impl World {
             };
             let starved = !self.table.iter().filter(ours).any(|set| ready(&set));
             let next = self.sets.keys().filter(ours).filter(ready).find(eligible).cloned();
-            let name = member.service.to_string();
+            let name = service.name.to_string();
             let (true, Some(next)) = (starved, next) else {
                 self.starving.remove(&name);
                 continue;
@@ -128,11 +128,11 @@ impl World {
                 continue;
             }
             let mut table = self.table.clone();
-            table.retain(|set| set.service != member.service);
+            table.retain(|set| set.service != service.name);
             let replaced = next.side == Side::Old && next.batch < self.machine.flipped();
             table.insert(next);
             self.failovers += 1;
-            self.note(|_| format!("{} fails over", member.service));
+            self.note(|_| format!("{} fails over", service.name));
             self.swap(table);
             if replaced {
                 self.post(Event::Handover);

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cutover_api::FindingCode;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::notice::Notice;
@@ -53,7 +54,7 @@ impl Files {
     pub(super) fn notices(&self) -> Vec<Notice> {
         let notice = |(path, why): &(String, String)| {
             Notice::warning(
-                "file_not_carried",
+                FindingCode::FileNotCarried,
                 format!("{path}, put into the container by Compose, is not carried over: {why}"),
                 "mount it: `file:` in place of `content:` or `environment:`",
             )

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::models::{
     ContainerInspectResponse, EndpointSettings, HostConfig, NetworkConnectRequest,
 };
+use cutover_api::FindingCode;
 
 use super::notice::Notice;
 
@@ -47,7 +48,7 @@ pub(super) fn notices(inspected: &ContainerInspectResponse) -> Vec<Notice> {
     let mode = inspected.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
     if let Some(mode) = mode.filter(|mode| *mode == "host" || mode.starts_with("container:")) {
         notices.push(Notice::blocker(
-            "host_network",
+            FindingCode::HostNetwork,
             format!("{name} has no network of its own ({mode}): two cannot listen on one port"),
             "take `network_mode:` out of the app's compose service; the edge reaches it over the network",
         ));
@@ -62,7 +63,7 @@ pub(super) fn notices(inspected: &ContainerInspectResponse) -> Vec<Notice> {
         fixed.extend(ipam.ipv6_address);
         for address in fixed.iter().filter(|address| !address.is_empty()) {
             notices.push(Notice::warning(
-                "static_address",
+                FindingCode::StaticAddress,
                 format!(
                     "the static address {address} in {network} is not carried over: {name} has it"
                 ),

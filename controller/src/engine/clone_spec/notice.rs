@@ -1,12 +1,13 @@
 //! What a copy will not have, or will share with the original.
 
+use cutover_api::FindingCode;
 use serde::Serialize;
 
 /// A finding about a copy, for a plan.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct Notice {
     /// A word for programs.
-    pub code: &'static str,
+    pub code: FindingCode,
     /// What it is.
     pub message: String,
     /// What to do about it.
@@ -16,11 +17,11 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
-    pub(super) fn warning(code: &'static str, message: String, fix: &str) -> Self {
+    pub(super) fn warning(code: FindingCode, message: String, fix: &str) -> Self {
         Self { code, message, fix: fix.to_owned(), blocks: false }
     }
 
-    pub(super) fn blocker(code: &'static str, message: String, fix: &str) -> Self {
+    pub(super) fn blocker(code: FindingCode, message: String, fix: &str) -> Self {
         Self { blocks: true, ..Self::warning(code, message, fix) }
     }
 
@@ -31,6 +32,6 @@ impl Notice {
             "{} may be yours or the old image's: what the new image says will hold",
             names.join(", ")
         );
-        Self::warning("variable_unsure", message, "recreate the container with compose")
+        Self::warning(FindingCode::VariableUnsure, message, "recreate the container with compose")
     }
 }

@@ -6,6 +6,7 @@ use bollard::models::{
     ContainerConfig, EndpointIpamConfig, EndpointSettings, HostConfig, Mount, MountPoint,
     MountType, NetworkSettings,
 };
+use cutover_api::FindingCode;
 
 use super::*;
 use crate::engine::fake::merged;
@@ -151,7 +152,7 @@ fn a_list_that_a_tool_has_sent_whole_does_not_pin_the_old_images_variables() {
     let copy = blueprint.copy("app:2", &BTreeMap::new()).body;
     assert_eq!(copy.env, strings(&["NEW=n", "SECRET=s", "X=y"]));
     let notice = blueprint.notices().pop().unwrap();
-    assert_eq!(notice.code, "variable_unsure");
+    assert_eq!(notice.code, FindingCode::VariableUnsure);
     assert!(notice.message.contains("PATH") && !notice.message.contains("/bin"), "{notice:?}");
 }
 
@@ -285,7 +286,10 @@ fn a_copy_mounts_the_volumes_that_have_no_name() {
     };
     let notices = container("a").notices();
     assert_eq!(notices.len(), 2);
-    assert!(notices.iter().all(|n| n.code == "anonymous_volume" && !n.blocks), "{notices:?}");
+    assert!(
+        notices.iter().all(|n| n.code == FindingCode::AnonymousVolume && !n.blocks),
+        "{notices:?}"
+    );
     let mut spec = container("a").copy("app:2", &BTreeMap::new());
     let host = spec.body.host_config.clone().unwrap();
     let data = format!("{}:/data:rw", volume("a"));
@@ -332,7 +336,7 @@ fn what_two_containers_cannot_both_have_is_named() {
     };
     let blueprint = Blueprint::read(inspected, Ok(image())).unwrap();
     let [host, address] = &blueprint.notices()[..] else { panic!("{:?}", blueprint.notices()) };
-    assert!(host.blocks && host.code == "host_network", "{host:?}");
+    assert!(host.blocks && host.code == FindingCode::HostNetwork, "{host:?}");
     assert!(!address.blocks && address.message.contains("10.5.0.9 in front"), "{address:?}");
     let copy = blueprint.copy("app:2", &BTreeMap::new());
     assert_eq!(copy.networks[0].1.endpoint_config.as_ref().unwrap().ipam_config, None);

@@ -129,7 +129,7 @@ fn variables(own: Option<&[String]>, image: Option<&[String]>) -> (BTreeSet<Stri
 
 fn fields(own: &ContainerConfig, image: &ImageConfig) -> BTreeSet<Field> {
     let mut fields = BTreeSet::new();
-    let mut note = |field, is_users: bool| {
+    let mut set_by_user = |field, is_users: bool| {
         if is_users {
             fields.insert(field);
         }
@@ -139,25 +139,25 @@ fn fields(own: &ContainerConfig, image: &ImageConfig) -> BTreeSet<Field> {
     // With an entrypoint of the user's Docker takes no command from the image.
     let no_cmd_though = !entrypoint.is_empty() && cmd.is_empty() && !image_cmd.is_empty();
     let users_entrypoint = entrypoint != of_image || no_cmd_though;
-    note(Field::Entrypoint, users_entrypoint);
+    set_by_user(Field::Entrypoint, users_entrypoint);
     let with_it = users_entrypoint && !entrypoint.is_empty();
-    note(Field::Cmd, !cmd.is_empty() && (cmd != image_cmd || with_it));
-    note(Field::User, differs(&own.user, &image.user));
-    note(Field::WorkingDir, differs(&own.working_dir, &image.working_dir));
-    note(Field::StopSignal, differs(&own.stop_signal, &image.stop_signal));
-    note(Field::Shell, !list(&own.shell).is_empty() && own.shell != image.shell);
+    set_by_user(Field::Cmd, !cmd.is_empty() && (cmd != image_cmd || with_it));
+    set_by_user(Field::User, differs(&own.user, &image.user));
+    set_by_user(Field::WorkingDir, differs(&own.working_dir, &image.working_dir));
+    set_by_user(Field::StopSignal, differs(&own.stop_signal, &image.stop_signal));
+    set_by_user(Field::Shell, !list(&own.shell).is_empty() && own.shell != image.shell);
     let none = HealthConfig::default();
     let check = own.healthcheck.as_ref().unwrap_or(&none);
     let theirs = image.healthcheck.as_ref().unwrap_or(&none);
-    note(Field::HealthTest, list(&check.test) != list(&theirs.test));
+    set_by_user(Field::HealthTest, list(&check.test) != list(&theirs.test));
     let number = |own: Option<i64>, theirs: Option<i64>| {
         own.unwrap_or(0) != 0 && own.unwrap_or(0) != theirs.unwrap_or(0)
     };
-    note(Field::HealthInterval, number(check.interval, theirs.interval));
-    note(Field::HealthTimeout, number(check.timeout, theirs.timeout));
-    note(Field::HealthRetries, number(check.retries, theirs.retries));
-    note(Field::HealthStartPeriod, number(check.start_period, theirs.start_period));
-    note(Field::HealthStartInterval, number(check.start_interval, theirs.start_interval));
+    set_by_user(Field::HealthInterval, number(check.interval, theirs.interval));
+    set_by_user(Field::HealthTimeout, number(check.timeout, theirs.timeout));
+    set_by_user(Field::HealthRetries, number(check.retries, theirs.retries));
+    set_by_user(Field::HealthStartPeriod, number(check.start_period, theirs.start_period));
+    set_by_user(Field::HealthStartInterval, number(check.start_interval, theirs.start_interval));
     fields
 }
 

@@ -1,6 +1,7 @@
 //! Anonymous volumes: a copy mounts the same ones, as Compose does when it recreates a container.
 
 use bollard::models::{HostConfig, Mount, MountPoint, MountType};
+use cutover_api::FindingCode;
 
 use super::notice::Notice;
 
@@ -56,7 +57,7 @@ pub(super) fn notices(mounts: &[MountPoint]) -> Vec<Notice> {
     let writable = anonymous(mounts).filter(|(_, _, writable)| *writable);
     let notice = |(_, path, _): (&str, &str, bool)| {
         Notice::warning(
-            "anonymous_volume",
+            FindingCode::AnonymousVolume,
             format!("the volume at {path} has no name: both colors write to it while both run"),
             "give it a name, or take it out if nothing in it must outlive a release",
         )

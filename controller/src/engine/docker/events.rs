@@ -10,26 +10,37 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{Docker, refused};
-use crate::engine::change::{Closed, Lanes};
+use crate::engine::change::{ChangeSender, Closed};
 use crate::engine::{Change, Changes, Engine, EngineError, Signal, Transition, WorkloadId};
 use crate::panics::forever;
 
+/// Why the event stream is over.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    /// The engine has closed it.
+    #[error("the event stream has ended")]
+    Ended,
+    /// The engine refuses it or does not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
 impl Docker {
     pub(super) fn watch(&self) -> Changes {
-        let (lanes, changes) = Lanes::new();
+        let (lanes, changes) = ChangeSender::new();
         let this = self.clone();
         let watch = move || this.clone().follow(lanes.clone());
         tokio::spawn(forever("docker events", watch));
         changes
     }
 
-    async fn follow(self, lanes: Lanes) {
+    async fn follow(self, lanes: ChangeSender) {
         let mut since = now();
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.read_events(&lanes, &mut since, &mut pause).await {
                 Ok(Closed) => return,
-                Err(error) => error,
+                Err(error) => error.to_string(),
             };
             if lanes.wait_to_look(Change::Gone(error.clone())).await.is_err() {
                 return;
@@ -45,12 +56,11 @@ impl Docker {
     /// Reads events until nobody listens or the stream ends, which is an error.
     async fn read_events(
         &self,
-        lanes: &Lanes,
+        lanes: &ChangeSender,
         since: &mut String,
         pause: &mut Duration,
-    ) -> Result<Closed, String> {
-        let words = |error: EngineError| error.to_string();
-        let client = self.client().await.map_err(words)?;
+    ) -> Result<Closed, StreamError> {
+        let client = self.client().await?;
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let filters = HashMap::from([
             ("type".to_owned(), owned(&["container", "network"])),
@@ -59,7 +69,7 @@ impl Docker {
         let options = EventsOptionsBuilder::default().since(since).filters(&filters).build();
         let mut events = Box::pin(client.events(Some(options)));
         // The engine answers only with the first event, so ask whether it lives.
-        self.version().await.map_err(words)?;
+        self.version().await?;
         *pause = FIRST_PAUSE;
         // A look at everything that is owed: asked for as soon as there is room.
         let mut owed = true;
@@ -77,13 +87,13 @@ impl Docker {
                 },
             };
             let Ok(next) = next else {
-                self.version().await.map_err(words)?;
+                self.version().await?;
                 *since = now();
                 owed = true;
                 continue;
             };
-            let event = next.ok_or("the event stream has ended")?;
-            let event = event.map_err(|error| words(refused("events", error)))?;
+            let event = next.ok_or(StreamError::Ended)?;
+            let event = event.map_err(|error| refused("events", error))?;
             if let Some(nanos) = event.time_nano.and_then(|nanos| u64::try_from(nanos).ok()) {
                 *since = after(nanos);
             }

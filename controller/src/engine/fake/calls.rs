@@ -1,5 +1,6 @@
 //! The fake as an [`Engine`]: each call passes its crash points and meets its faults.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,7 +35,7 @@ impl FakeEngine {
         match &fault {
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
             Some(Fault::Fail) => return Err(hung_up()),
-            Some(Fault::Hang) => return Err(self.hang(name).await),
+            Some(Fault::Hang) => return Err(self.hang(call).await),
             Some(Fault::Refuse(status, message)) => return Err(refused(name, *status, *message)),
             Some(Fault::Kill(container)) => self.kill(container, "KILL"),
             Some(Fault::FailAfter | Fault::HangAfter) | None => {}
@@ -49,7 +50,7 @@ impl FakeEngine {
         self.shared.changed.notify_waiters();
         match &fault {
             Some(Fault::FailAfter) => return Err(hung_up()),
-            Some(Fault::HangAfter) => return Err(self.hang(name).await),
+            Some(Fault::HangAfter) => return Err(self.hang(call).await),
             _ => {}
         }
         if call.changes() {
@@ -58,9 +59,10 @@ impl FakeEngine {
         outcome
     }
 
-    async fn hang(&self, call: &'static str) -> EngineError {
+    async fn hang(&self, call: Call) -> EngineError {
+        let _unseen = (call == Call::List).then(|| Unseen::new(&self.shared.unseen));
         tokio::time::sleep(CALL).await;
-        EngineError::Timeout { call, after: CALL }
+        EngineError::Timeout { call: call.name(), after: CALL }
     }
 
     /// Waits until a container that was told to stop has ended.
@@ -76,6 +78,22 @@ impl FakeEngine {
         };
         let ended = tokio::time::timeout(limit, ended).await;
         ended.map_err(|_| EngineError::Timeout { call: "stop", after: limit })
+    }
+}
+
+/// While it lives the controller cannot see what there is.
+struct Unseen<'a>(&'a AtomicUsize);
+
+impl<'a> Unseen<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Unseen<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -21,9 +21,17 @@ impl Clock {
         *self.base.lock().unwrap() = Some((Instant::now(), last));
     }
 
+    /// Stands still from now on, for the current runtime ends.
+    pub(super) fn detach(&self) {
+        self.now();
+        *self.base.lock().unwrap() = None;
+    }
+
     /// Time since the engine's start.
     pub(super) fn now(&self) -> Duration {
-        let (instant, then) = self.base.lock().unwrap().unwrap();
+        let Some((instant, then)) = *self.base.lock().unwrap() else {
+            return *self.last.lock().unwrap();
+        };
         let now = then + instant.elapsed();
         *self.last.lock().unwrap() = now;
         now

@@ -10,7 +10,7 @@ use super::behaviour::Answer;
 use super::image::Images;
 use super::network::Network;
 use super::workload::Workload;
-use crate::engine::change::Lanes;
+use crate::engine::change::ChangeSender;
 use crate::engine::container::Wellness;
 use crate::engine::{Change, Changes, Signal, State, Transition, WorkloadId};
 
@@ -32,7 +32,7 @@ pub(super) struct Host {
 
 #[derive(Debug)]
 struct Watcher {
-    lanes: Lanes,
+    lanes: ChangeSender,
     /// A look at everything that there was no room for.
     owed: bool,
 }
@@ -114,7 +114,7 @@ impl Host {
         for (name, address) in &mut workload.networks {
             *address = self.networks.get_mut(name).and_then(Network::take);
         }
-        self.tell(id, Transition::Started);
+        self.emit(id, Transition::Started);
         if let Some((after, code)) = behaviour.dies_after {
             self.set(after, id, Timer::Die { epoch, code });
         }
@@ -137,7 +137,7 @@ impl Host {
         workload.told_to_stop |= ends;
         let (epoch, stops_after) = (workload.epoch, workload.behaviour.stops_after);
         let frozen = workload.state == State::Paused;
-        self.tell(id, Transition::Signalled(signal));
+        self.emit(id, Transition::Signalled(signal));
         match stops_after {
             _ if signal == Signal::KILL => self.end(id, 137),
             Some(after) if ends && !frozen => self.set(after, id, Timer::Die { epoch, code: 0 }),
@@ -176,9 +176,9 @@ impl Host {
                 left.push(name.clone());
             }
         }
-        self.tell(id, Transition::Ended);
+        self.emit(id, Transition::Ended);
         for network in left {
-            self.tell(id, Transition::Left(network));
+            self.emit(id, Transition::Left(network));
         }
         if again {
             let doubled = FIRST_RESTART * 2_u32.pow(restarts.clamp(0, 9).try_into().unwrap_or(9));
@@ -198,7 +198,7 @@ impl Host {
         if let (Some(address), Some(network)) = (address, self.networks.get_mut(name)) {
             network.free(address);
         }
-        self.tell(id, Transition::Left(name.to_owned()));
+        self.emit(id, Transition::Left(name.to_owned()));
     }
 
     pub(super) fn join(&mut self, id: &str, name: &str) {
@@ -228,7 +228,7 @@ impl Host {
     }
 
     pub(super) fn watch(&mut self) -> Changes {
-        let (lanes, changes) = Lanes::new();
+        let (lanes, changes) = ChangeSender::new();
         let first = if self.up { Change::Everything } else { Change::Gone(DOWN.into()) };
         lanes.look(first).ok();
         self.watchers.push(Watcher { lanes, owed: false });
@@ -262,7 +262,7 @@ impl Host {
         self.each(|lanes| lanes.look(change.clone()));
     }
 
-    fn tell(&mut self, id: &str, transition: Transition) {
+    fn emit(&mut self, id: &str, transition: Transition) {
         let id = WorkloadId::local(id);
         self.each(|lanes| lanes.happened(id.clone(), transition.clone()));
     }
@@ -270,7 +270,7 @@ impl Host {
     /// An engine that is away tells nothing; once it is back, a look at everything is owed.
     fn each(
         &mut self,
-        mut send: impl FnMut(&Lanes) -> Result<bool, crate::engine::change::Closed>,
+        mut send: impl FnMut(&ChangeSender) -> Result<bool, crate::engine::change::Closed>,
     ) {
         if !self.up {
             return;

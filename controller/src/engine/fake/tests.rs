@@ -1,6 +1,6 @@
 //! The fake is what tests believe, so it is tested itself.
 
-use cutover_rollout::Rest;
+use cutover_rollout::StopReason;
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn a_stop_is_a_signal_before_it_is_an_end_and_one_that_ignores_it_is_kille
     let containers = engine.containers();
     let mut changes = containers.changes();
     let begun = tokio::time::Instant::now();
-    containers.stop(&id, &Drained::new(Rest::Idle)).await.unwrap();
+    containers.stop(&id, &Drained::new(StopReason::Idle)).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
     assert_eq!(
         transitions(&mut changes, 3).await,
@@ -167,7 +167,7 @@ fn it_outlives_the_runtime_of_a_controller_that_was_killed() {
         let containers = engine.containers();
         let stopping = {
             let id = id.clone();
-            tokio::spawn(async move { containers.stop(&id, &Drained::new(Rest::Idle)).await })
+            tokio::spawn(async move { containers.stop(&id, &Drained::new(StopReason::Idle)).await })
         };
         points.stopped().await;
         assert!(!stopping.is_finished());

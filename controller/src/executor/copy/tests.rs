@@ -7,7 +7,7 @@ use cutover_proxy::table::Color;
 
 use super::*;
 use crate::engine::PullPolicy;
-use crate::executor::record::Replica;
+use crate::state::rollout::Replica;
 
 fn spec(labels: &[(&str, &str)]) -> Spec {
     let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));

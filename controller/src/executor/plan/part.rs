@@ -2,14 +2,14 @@
 
 use cutover_proxy::table::Color;
 
-use super::Site;
+use super::Inventory;
 use super::template::Template;
-use crate::engine::{Container, split_reference};
-use crate::executor::record::{Part, Replica};
+use crate::engine::{Container, split_reference, without_color};
 use crate::executor::request::Deploy;
 use crate::millis::millis;
+use crate::state::rollout::{Part, Replica};
 
-impl Site {
+impl Inventory {
     /// The part of a rollout that this service is, and what its new containers are made like. Both
     /// are empty where there is nothing to make another like.
     pub(in crate::executor) fn part(
@@ -71,7 +71,11 @@ impl Site {
         };
         let replicas = (0..wanted).filter_map(|n| {
             let template = templates.get(n).or_else(|| templates.last())?;
-            let name = template.name(self.service.as_str(), to, n);
+            let mut name = template.name(self.service.as_str(), to, n);
+            if self.is_both() && !self.labelled() {
+                // Both colors get new containers, and each its own.
+                name = format!("{}-{to}", without_color(&name));
+            }
             // A copy beyond the last template has no name of its own to come to.
             let name = match n < templates.len() {
                 true => name,

@@ -1,14 +1,13 @@
 //! What would happen, in words.
 
-use cutover_api::Phase;
+use cutover_api::{Phase, Weights};
 use cutover_proxy::table::ServiceName;
 
 use super::Step;
 use crate::config::ServiceConfig;
-use crate::executor::record::Part;
 use crate::executor::request::Deploy;
 use crate::executor::request::limits_of;
-use crate::state::weights::Weights;
+use crate::state::rollout::Part;
 
 /// The steps of one part.
 pub(super) fn of(part: &Part, config: &ServiceConfig, deploy: &Deploy) -> Vec<Step> {

@@ -3,11 +3,11 @@
 
 use cutover_proxy::table::Color;
 
-use super::{Site, image_of};
+use super::{Inventory, image_of};
 use crate::config::labels::{COMPOSE_NUMBER, COMPOSE_PROJECT, COMPOSE_SERVICE, INTERNAL_PREFIX};
 use crate::discovery::classify;
 use crate::engine::{Container, Spec, base_name};
-use crate::executor::history::Release;
+use crate::state::history::Release;
 
 /// One container to make another like.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ fn recorded_name(spec: &Spec, service: &str, to: Color, n: usize) -> String {
     }
 }
 
-impl Site {
+impl Inventory {
     /// What the new containers of a color are made like, one per container at most, the first to be
     /// taken first. Empty where nothing is left and nothing was recorded.
     pub(super) fn templates(&self, from: Color, to: Color) -> Vec<Template> {
@@ -118,7 +118,7 @@ impl Site {
 
     /// What the history has of a color: of the last release of its that was done.
     fn recorded(&self, color: Color) -> Vec<Template> {
-        let specs = |release: &Release| release.specs_of(color);
+        let specs = |release: Release| release.specs_of(color);
         let specs = self.last_release(color).map(specs).unwrap_or_default();
         specs.into_iter().map(|spec| Template::Recorded(Box::new(spec))).collect()
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use cutover_api::Weights;
 use cutover_proxy::table::ServiceName;
 use cutover_rollout::{Action, Event, Phase, Set, Side};
 use tokio::sync::mpsc;
 
-use super::{Execution, Note};
-use crate::executor::record::Part;
+use super::{Execution, Message};
 use crate::executor::steps::StepError;
-use crate::state::weights::Weights;
+use crate::state::rollout::Part;
 
 /// The shares of some services, as one table is to have them.
 type Shares = Vec<(ServiceName, Weights)>;
@@ -27,22 +27,22 @@ impl Execution {
             Action::PutBack { batch } => self.apply(&action, Phase::PutBack, batch),
             Action::Watch(set) => self.watch(set),
             Action::AwaitDrained(set) => self.await_drained(set),
-            Action::Stop { set, rest } => {
+            Action::Stop { set, reason } => {
                 self.ask(Phase::Stop, set, move |tools, part| async move {
-                    tools.stop(&part.service, part.replaced(), rest).await
+                    tools.stop(&part.service, part.replaced(), reason).await
                 })
             }
             Action::Clean(set) => {
                 self.ask(Phase::Clean, set, |tools, part| async move { tools.clean(&part).await })
             }
-            Action::Abandon { set, rest } => {
+            Action::Abandon { set, reason } => {
                 let (send, service) = (self.send.clone(), set.service.clone());
                 // What did not fail, where both colors are replaced, is not kept to be looked at.
                 let failed = self.record.machine.undone_from() == Some(set.batch);
                 self.ask(Phase::Abandon, set, move |tools, mut part| async move {
                     part.keep_failed &= failed;
-                    let lines = tools.abandon(&part, rest).await?;
-                    send.send(Note::Log(service, lines)).ok();
+                    let lines = tools.abandon(&part, reason).await?;
+                    send.send(Message::Log(service, lines)).ok();
                     Ok(())
                 });
             }
@@ -76,7 +76,7 @@ impl Execution {
             (self.logins.clone(), self.progress.clone(), self.send.clone());
         self.ask(Phase::Pull, set, move |tools, part| async move {
             let image = tools.pull(&part, &logins, &progress).await?;
-            send.send(Note::Pulled(service, image)).ok();
+            send.send(Message::Pulled(service, image)).ok();
             Ok(())
         });
     }
@@ -91,7 +91,7 @@ impl Execution {
             for (replica, wanted) in part.replicas.iter().enumerate() {
                 let (id, spec) = Box::pin(tools.create(&part, wanted, &rollout)).await?;
                 let (set, id, spec) = (set.clone(), id.to_string(), Box::new(spec));
-                send.send(Note::Created { set, replica, id, spec }).ok();
+                send.send(Message::Created { set, replica, id, spec }).ok();
             }
             Ok(())
         });
@@ -111,7 +111,7 @@ impl Execution {
         let (progress, send) = (self.progress.clone(), self.send.clone());
         self.ask(Phase::Ready, set.clone(), move |tools, part| async move {
             let ready = tools.await_ready(&part, limit, &progress).await?;
-            send.send(Note::Ready(set, ready)).ok();
+            send.send(Message::Ready(set, ready)).ok();
             Ok(())
         });
     }
@@ -158,14 +158,14 @@ impl Execution {
                     Event::NotApplied { phase, batch, reason, transient }
                 }
             };
-            send.send(Note::Event(event)).ok();
+            send.send(Message::Event(event)).ok();
         });
     }
 }
 
 /// Tells the execution what became of an action; one that has ended needs no answer.
 pub(super) fn answer(
-    send: &mpsc::UnboundedSender<Note>,
+    send: &mpsc::UnboundedSender<Message>,
     phase: Phase,
     set: Set,
     outcome: Result<(), StepError>,
@@ -177,5 +177,5 @@ pub(super) fn answer(
             Event::Failed { phase, set, reason, transient }
         }
     };
-    send.send(Note::Event(event)).ok();
+    send.send(Message::Event(event)).ok();
 }

@@ -1,14 +1,16 @@
 //! The end of a rollout, told to the client and to the history.
 
-use cutover_api::Line;
+use cutover_api::{Forced, Line, OldNew, PhaseTime, Report};
 use cutover_proxy::table::ServiceName;
 use cutover_rollout::{Ending, Verdict};
 
 use super::Execution;
-use crate::executor::record::{Baseline, Part};
-use crate::executor::report::{self, Forced, OldNew, PhaseTime, Report};
+use crate::executor::report;
 use crate::millis::millis;
 use crate::state::counted::Counted;
+use crate::state::history::Entry;
+use crate::state::journal::Journal;
+use crate::state::rollout::{Baseline, Part, Record};
 
 impl Execution {
     /// Tells the client and writes the history; what remains is tidying.
@@ -60,6 +62,24 @@ impl Execution {
         };
         report::fill(&mut report, &now.since(&before));
         Some(report)
+    }
+}
+
+/// Writes into the history that the release serves, as soon as that is decided: while it drains, a
+/// newer rollout may begin, and what is newer comes after it. Its report takes the entry's place.
+pub(super) fn note_done(record: &Record, journal: &mut Journal) {
+    for service in record.services() {
+        let Some(part) = record.reached(&service).filter(|part| part.both.is_none()) else {
+            continue;
+        };
+        let report = Report {
+            at: record.at.clone(),
+            by: record.by.clone(),
+            ..report::about(part, record.kind, Ending::Done)
+        };
+        let state = journal.service_mut(&service);
+        state.members.bring(part.to, part.revision);
+        state.record(Entry::new(report, Some(record.release(part))));
     }
 }
 

@@ -4,13 +4,13 @@ use cutover_proxy::table::{Color, ServiceName};
 use cutover_rollout::{Event, Phase};
 use tokio::sync::{mpsc, watch};
 
-use super::Note;
-use crate::executor::record::{Part, Record};
+use super::Message;
+use crate::state::rollout::{Part, Record};
 
 /// A way to talk to a rollout that is under way.
 #[derive(Clone, Debug)]
 pub(in crate::executor) struct Handle {
-    send: mpsc::UnboundedSender<Note>,
+    send: mpsc::UnboundedSender<Message>,
     standing: watch::Receiver<Standing>,
 }
 
@@ -44,15 +44,15 @@ pub(in crate::executor) struct Side {
 
 impl Handle {
     pub(super) fn new(
-        send: mpsc::UnboundedSender<Note>,
+        send: mpsc::UnboundedSender<Message>,
         standing: watch::Receiver<Standing>,
     ) -> Self {
         Self { send, standing }
     }
 
     /// Tells the machine something. One that has ended needs no telling.
-    pub(in crate::executor) fn tell(&self, event: Event) {
-        self.send.send(Note::Event(event)).ok();
+    pub(in crate::executor) fn send(&self, event: Event) {
+        self.send.send(Message::Event(event)).ok();
     }
 
     /// Where it stands now.

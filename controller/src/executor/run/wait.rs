@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cutover_rollout::{Event, Phase, Rest, Set, Side};
+use cutover_rollout::{Event, Phase, Set, Side, StopReason};
 use tokio::time::sleep;
 
 use super::act::answer;
-use super::{Execution, LOOK_AGAIN, Note};
-use crate::executor::watch::Seen;
+use super::{Execution, LOOK_AGAIN, Message};
+use crate::executor::watch::ColorFailure;
 use crate::state::drains::DrainEnd;
 
 impl Execution {
@@ -19,8 +19,8 @@ impl Execution {
         self.tasks.spawn(async move {
             match tools.take_out(&part, limits).await {
                 Ok(end) => {
-                    let rest = rest_of(&end);
-                    send.send(Note::Event(Event::Drained { set, rest })).ok();
+                    let reason = stop_reason(&end);
+                    send.send(Message::Event(Event::Drained { set, reason })).ok();
                 }
                 Err(error) => answer(&send, Phase::TakeOut, set, Err(error)),
             }
@@ -30,15 +30,15 @@ impl Execution {
     /// Says when a set has drained. The controller keeps the deadlines.
     pub(super) fn await_drained(&mut self, set: Set) {
         let Some(part) = self.record.part(&set).cloned() else { return };
-        let (color, phase) = match (set.side, part.both) {
-            (Side::New, _) => (part.to, Phase::RevertDrain),
+        let (color, phase, containers) = match (set.side, part.both) {
+            (Side::New, _) => (part.to, Phase::RevertDrain, part.new_ids()),
             // It was taken out before its place was taken, and has finished then.
             (Side::Old, Some(_)) => {
-                let rest = Rest::Idle;
-                self.send.send(Note::Event(Event::Drained { set, rest })).ok();
+                let reason = StopReason::Idle;
+                self.send.send(Message::Event(Event::Drained { set, reason })).ok();
                 return;
             }
-            (Side::Old, None) => (part.from, Phase::Drain),
+            (Side::Old, None) => (part.from, Phase::Drain, part.old.clone()),
         };
         let limits = self.limits(&set.service).into();
         let (tools, progress, send) =
@@ -46,17 +46,19 @@ impl Execution {
         self.tasks.spawn(async move {
             tools.controller.take_over_drain(&part.service, color, limits).await;
             let generation = tools.controller.generation();
-            let drained = tools.controller.drained(&part.service, color, generation);
+            let drained =
+                tools.controller.containers_drained(&part.service, color, generation, containers);
             tokio::select! {
+                biased;
                 end = drained => {
                     // It serves again: nothing of it is to be stopped.
                     let Some(end) = end else {
-                        send.send(Note::Event(Event::Handover)).ok();
+                        send.send(Message::Event(Event::Handover)).ok();
                         return;
                     };
-                    let rest = rest_of(&end);
-                    send.send(Note::Drained { set: set.clone(), end }).ok();
-                    send.send(Note::Event(Event::Drained { set, rest })).ok();
+                    let reason = stop_reason(&end);
+                    send.send(Message::Drained { set: set.clone(), end }).ok();
+                    send.send(Message::Event(Event::Drained { set, reason })).ok();
                 }
                 () = tools.say_draining(&part.service, color, phase, &progress) => {}
             }
@@ -73,8 +75,8 @@ impl Execution {
             let patience = if judged { failover.unwrap_or(RESTART) } else { AT_ONCE };
             let (tools, send) = (self.tools.clone(), self.send.clone());
             self.watchers.spawn(async move {
-                let seen = tools.death(&part, patience).await;
-                send.send(Note::Event(event(seen))).ok();
+                let failure = tools.death(&part, patience).await;
+                send.send(Message::Event(event(failure))).ok();
             });
         }
     }
@@ -86,8 +88,8 @@ impl Execution {
         let figures = self.record.figures.get(&set.service).cloned().unwrap_or_default();
         let (tools, send) = (self.tools.clone(), self.send.clone());
         self.watchers.spawn(async move {
-            if let Some(seen) = tools.judge(&part, &figures, end).await {
-                send.send(Note::Event(event(seen))).ok();
+            if let Some(failure) = tools.analyze(&part, &figures, end).await {
+                send.send(Message::Event(event(failure))).ok();
             }
         });
     }
@@ -97,23 +99,23 @@ impl Execution {
         let send = self.send.clone();
         self.tasks.spawn(async move {
             sleep(LOOK_AGAIN).await;
-            send.send(Note::Event(event)).ok();
+            send.send(Message::Event(event)).ok();
         });
     }
 }
 
 /// What a drain's end proves of the containers.
-fn rest_of(end: &DrainEnd) -> Rest {
+fn stop_reason(end: &DrainEnd) -> StopReason {
     match end.forced_requests + end.forced_streams {
-        0 => Rest::Idle,
-        _ => Rest::OutOfTime,
+        0 => StopReason::Idle,
+        _ => StopReason::OutOfTime,
     }
 }
 
-fn event(seen: Seen) -> Event {
-    match seen {
-        Seen::Breach(reason) => Event::Breach { reason },
-        Seen::Died(reason) => Event::Died { reason },
+fn event(failure: ColorFailure) -> Event {
+    match failure {
+        ColorFailure::Breach(reason) => Event::Breach { reason },
+        ColorFailure::Died(reason) => Event::Died { reason },
     }
 }
 

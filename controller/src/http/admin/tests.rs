@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use cutover_api::{LeftOut, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -8,7 +9,6 @@ use super::*;
 use crate::http::server;
 use crate::serving::controller::tests::House;
 use crate::serving::counters::Rates;
-use crate::state::status::{LeftOut, Status};
 
 async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 
-/// A JSON body. No body at all is the default of its type's fields: `{}`.
+/// A JSON body. No body at all, and `null`, are the defaults of its type's fields: `{}`.
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
 
@@ -34,7 +34,14 @@ impl<T: DeserializeOwned> Body<T> {
     /// # Errors
     /// Says what cannot be read, and where.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
-        let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+        let text: &[u8] = match bytes.trim_ascii() {
+            b"" | b"null" => b"{}",
+            // Else its items would be taken for the fields, in their order.
+            [b'[', ..] => {
+                return Err(Error::BadRequest("the body: a list where an object belongs".into()));
+            }
+            text => text,
+        };
         let parsed = serde_json::from_slice(text);
         parsed.map(Self).map_err(|error| Error::BadRequest(format!("the body: {error}")))
     }

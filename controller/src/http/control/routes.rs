@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use cutover_api::{
@@ -11,13 +11,14 @@ use cutover_api::{
     Status, WeightRequest, Weighted, Weights,
 };
 use cutover_proxy::table::Pause;
-use http::{StatusCode, header};
+use http::StatusCode;
 
 use super::body::Body;
 use super::openapi::Failures;
 use super::{events, json, openapi, service_name};
 use crate::error::Error;
 use crate::executor::Rollouts;
+use crate::http::metrics;
 use crate::http::server::Peer;
 use crate::serving::controller::Controller;
 
@@ -171,8 +172,7 @@ pub(super) async fn reload(State(controller): State<Controller>) -> Result<Respo
 )]
 /// The metrics of both processes, as Prometheus reads them.
 pub(super) async fn metrics(State(controller): State<Controller>) -> Response {
-    let text = controller.metrics().await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    metrics::response(&controller).await
 }
 
 /// No request of ours needs a hundredth of it.

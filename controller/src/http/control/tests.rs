@@ -25,7 +25,7 @@ impl Socket {
         let path = house.dir.path().join("control.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let router = router(house.controller.clone());
-        tokio::spawn(server::control(listener, |s| allowed(s, &[]), router, turned_away()));
+        tokio::spawn(server::control(listener, |s| allowed(s, &[]), router, forbidden()));
         Self { house, path }
     }
 
@@ -103,6 +103,15 @@ async fn what_is_refused_says_why_in_a_stable_word() {
     }
 }
 
+#[test]
+fn a_list_is_no_body() {
+    for list in ["[]", " [true, 5]"] {
+        let refused = Body::<cutover_api::PauseRequest>::read(list.as_bytes()).unwrap_err();
+        assert!(refused.to_string().contains("a list where an object belongs"), "{refused}");
+    }
+    assert!(Body::<cutover_api::PauseRequest>::read(b"{}").is_ok());
+}
+
 #[tokio::test]
 async fn weights_and_pauses_go_over_the_socket() {
     let socket = Socket::open().await;
@@ -163,12 +172,12 @@ async fn a_thousand_silent_and_babbling_callers_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn whoever_is_not_on_the_list_is_turned_away() {
+async fn whoever_is_not_on_the_list_is_forbidden() {
     let house = House::new().await;
     let path = house.dir.path().join("control.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let inside = router(house.controller.clone());
-    tokio::spawn(server::control(listener, |_| false, inside, turned_away()));
+    tokio::spawn(server::control(listener, |_| false, inside, forbidden()));
     let socket = Socket { house, path };
     let (status, answer) = socket.json("GET /v1/status", "").await;
     assert_eq!((status, &answer["error"]["code"]), (403, &"forbidden".into()));
@@ -187,7 +196,7 @@ async fn every_path_of_the_document_is_answered() {
     let listener = UnixListener::bind(&path).unwrap();
     let rollouts = crate::http::rollouts::without_docker();
     let router = router(house.controller.clone()).merge(rollouts);
-    tokio::spawn(server::control(listener, |s| allowed(s, &[]), router, turned_away()));
+    tokio::spawn(server::control(listener, |s| allowed(s, &[]), router, forbidden()));
     let socket = Socket { house, path };
     let (_, document) = socket.json("GET /v1/openapi.json", "").await;
     let paths = document["paths"].as_object().unwrap();
@@ -227,5 +236,64 @@ async fn the_document_has_a_schema_for_every_answer() {
     for name in text.split("#/components/schemas/").skip(1) {
         let name = name.split('"').next().unwrap();
         assert!(schemas.get(name).is_some(), "{name}");
+    }
+}
+
+/// Whether a schema takes `null`, by its own words.
+fn is_nullable(schema: &Value) -> bool {
+    let types = schema["type"].as_array().into_iter().flatten().chain([&schema["type"]]);
+    let choices = schema["oneOf"].as_array().into_iter().flatten();
+    types.into_iter().any(|kind| kind == "null") || choices.into_iter().any(is_nullable)
+}
+
+#[tokio::test]
+async fn the_document_and_the_server_say_the_same_of_null() {
+    fn takes<T: serde::de::DeserializeOwned>(body: &Value) -> bool {
+        Body::<T>::read(body.to_string().as_bytes()).is_ok()
+    }
+    let socket = Socket::open().await;
+    let (_, document) = socket.json("GET /v1/openapi.json", "").await;
+    let body = |path: &str| {
+        let body =
+            &document["paths"][format!("/v1/services/{{name}}/{path}")]["post"]["requestBody"];
+        body["content"]["application/json"]["schema"].clone()
+    };
+    type Takes = fn(&Value) -> bool;
+    let parsed: [(&str, &str, Takes); 4] = [
+        ("deploy", "DeployRequest", takes::<cutover_api::DeployRequest>),
+        ("plan", "DeployRequest", takes::<cutover_api::DeployRequest>),
+        ("rollback", "RollbackRequest", takes::<cutover_api::RollbackRequest>),
+        ("pause", "PauseRequest", takes::<cutover_api::PauseRequest>),
+    ];
+    for (path, name, takes) in parsed {
+        assert!(takes(&Value::Null) && is_nullable(&body(path)), "{path}: {}", body(path));
+        let fields = document["components"]["schemas"][name]["properties"].as_object().unwrap();
+        assert!(!fields.is_empty());
+        for (field, schema) in fields {
+            let body = serde_json::json!({ field.as_str(): null });
+            assert_eq!(takes(&body), is_nullable(schema), "{name}.{field}: {schema}");
+        }
+    }
+    for (path, whole) in [
+        ("flip", serde_json::json!({"to": "blue", "force": true})),
+        ("weight", serde_json::json!({"blue": 1, "green": 1})),
+    ] {
+        let request = format!("POST /v1/services/web/{path}");
+        assert!(!is_nullable(&body(path)), "{}", body(path));
+        assert_eq!(socket.ask(&request, "null").await.0, 400, "{path}");
+        for field in whole.as_object().unwrap().keys() {
+            let mut without = whole.clone();
+            without[field] = Value::Null;
+            assert_eq!(socket.ask(&request, &without.to_string()).await.0, 400, "{path}.{field}");
+        }
+        assert_eq!(socket.ask(&request, &whole.to_string()).await.0, 200, "{path}");
+        let name = if path == "flip" { "FlipRequest" } else { "WeightRequest" };
+        let fields = document["components"]["schemas"][name]["properties"].as_object().unwrap();
+        assert!(fields.len() == 2 && !fields.values().any(is_nullable), "{name}: {fields:?}");
+    }
+    let events = &document["paths"]["/v1/events"]["get"]["parameters"];
+    for parameter in events.as_array().unwrap() {
+        assert!(!is_nullable(&parameter["schema"]), "a query has no null: {parameter}");
+        assert_eq!(parameter["required"], false);
     }
 }

@@ -6,6 +6,8 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use crate::serving::counters::Durations;
+
 /// All families of one scrape, by name.
 #[derive(Debug, Default)]
 pub(super) struct Families(BTreeMap<&'static str, Family>);
@@ -84,7 +86,17 @@ impl Family {
         }
     }
 
-    /// Adds a histogram from counts that are not cumulative, the last of them above all bounds.
+    /// Adds a histogram that the crate keeps.
+    pub(super) fn durations(&mut self, labels: &[(&str, &str)], durations: &Durations) {
+        let mut metric = metric(labels);
+        metric.set_histogram(durations.metric().get_histogram().clone());
+        self.metrics.push(metric);
+    }
+
+    /// Adds a histogram of the proxy's, from counts that are not cumulative, the last of them above
+    /// all bounds. The proxy counts without the crate: each of its workers adds to a slot of its own
+    /// with one plain write, where the crate's histogram is shared by all of them and costs several
+    /// atomic operations per request.
     pub(super) fn histogram(
         &mut self,
         labels: &[(&str, &str)],

@@ -1,11 +1,13 @@
 use std::collections::HashSet;
 
+use cutover_api::ConfigStatus;
 use cutover_proxy::table::Snapshot;
+use cutover_rollout::{Event, Limits, Millis};
 
 use super::*;
 use crate::config::{Config, ServiceConfig};
 use crate::state::journal::Journal;
-use crate::state::status::ConfigStatus;
+use crate::state::rollout::tests::record;
 
 fn text(families: Families) -> String {
     TextEncoder::new().encode_to_string(&families.finish()).unwrap()
@@ -42,7 +44,7 @@ fn every_family_is_told_of_once_and_every_line_belongs_to_one() {
     let mut families = Families::default();
     proxy(&mut families, &counted());
     state_families(&mut families, &counted());
-    own(&mut families, &Tally::default(), &BTreeSet::from(["web".parse().unwrap()]));
+    own(&mut families, &Counters::default(), &BTreeSet::from(["web".parse().unwrap()]));
     process::families(
         &mut families,
         &[
@@ -68,6 +70,35 @@ fn every_family_is_told_of_once_and_every_line_belongs_to_one() {
     for name in ["cutover_flips_total", "cutover_rollouts_total", "cutover_rollout_phase"] {
         assert!(typed.contains(name), "{name} is there before its first event");
     }
+}
+
+#[test]
+fn the_phase_is_that_of_the_newest_rollout_whatever_becomes_of_the_one_before() {
+    let web = "web".parse().unwrap();
+    let line = |state: &State| {
+        let mut families = Families::default();
+        state_families(&mut families, state);
+        let text = text(families);
+        let phases = text.lines().filter(|line| line.starts_with("cutover_rollout_phase{"));
+        phases.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let in_phase =
+        |phase: &str| [format!(r#"cutover_rollout_phase{{service="web",phase="{phase}"}} 1"#)];
+    let mut state = counted();
+    assert_eq!(line(&state), in_phase("idle"));
+    let older = record("web-r1", &[&web], Limits::default());
+    let mut newer = record("web-r2", &[&web], Limits::default());
+    newer.parts[0].revision = 2;
+    drop(newer.machine.on(Millis(2), &Event::Begin));
+    let phase = newer.machine.phase().as_str();
+    assert_ne!(phase, older.machine.phase().as_str());
+    state.journal.put_rollout(newer);
+    state.journal.put_rollout(older);
+    assert_eq!(line(&state), in_phase(phase));
+    state.journal.end_rollout("web-r1");
+    assert_eq!(line(&state), in_phase(phase));
+    state.journal.end_rollout("web-r2");
+    assert_eq!(line(&state), in_phase("idle"));
 }
 
 #[test]

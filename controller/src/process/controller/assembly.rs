@@ -5,19 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use cutover_api::ConfigStatus;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::config::reload::Reload;
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, home};
 use crate::engine::Containers;
 use crate::executor::{Rollouts, Tools};
 use crate::http::{admin, control, rollouts as routes, server};
 use crate::serving::configure::warnings;
 use crate::serving::controller::Controller;
-use crate::state::status::ConfigStatus;
-use crate::state::store::{Disk, Store};
+use crate::serving::outside::Outside;
+use crate::state::store::Disk;
 
 /// What the role needs from whoever starts it.
 #[derive(Debug)]
@@ -49,24 +50,28 @@ pub(crate) enum Notice {
 
 /// What a controller is made of, beside its config.
 #[derive(Debug)]
-struct Parts {
-    /// Where the journal is kept.
-    store: Arc<dyn Store>,
-    /// Where the proxy listens for tables.
-    link: PathBuf,
+pub(crate) struct Parts {
+    /// The disk, the proxy and the apps.
+    pub outside: Outside,
     /// Where containers are; `None` is a controller without container work.
-    engine: Option<Containers>,
+    pub engine: Option<Containers>,
+    /// What our own container may be called.
+    pub own: Vec<String>,
 }
 
 /// Starts a controller; with an engine, rollouts as well.
 ///
 /// Needs a tokio runtime.
-fn assemble(config: Config, status: ConfigStatus, parts: Parts) -> (Controller, Option<Rollouts>) {
-    let Parts { store, link, engine } = parts;
-    let controller = Controller::start(config, status, store, &link);
+pub(crate) fn assemble(
+    config: Config,
+    status: ConfigStatus,
+    parts: Parts,
+) -> (Controller, Option<Rollouts>) {
+    let Parts { outside, engine, own } = parts;
+    let controller = Controller::start(config, status, outside);
     let rollouts = engine.map(|containers| {
         controller.await_containers();
-        let discovery = Discovery::start(controller.clone(), containers.clone());
+        let discovery = Discovery::start(controller.clone(), containers.clone(), own);
         Rollouts::start(Tools { controller: controller.clone(), containers, discovery })
     });
     (controller, rollouts)
@@ -91,9 +96,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         ..ConfigStatus::default()
     };
     let parts = Parts {
-        store: Arc::new(Disk::new(config.runtime.state_dir.clone())),
-        link: listen.control.with_file_name("proxy.sock"),
+        outside: Outside::new(
+            Arc::new(Disk::new(config.runtime.state_dir.clone())),
+            &listen.control.with_file_name("proxy.sock"),
+        ),
         engine: docker.enable.then(|| Containers::docker(&docker.socket)),
+        own: home::own_ids(),
     };
     let (controller, rollouts) = assemble(config, status, parts);
     let routes = rollouts.clone().map_or_else(routes::without_docker, routes::router);
@@ -112,7 +120,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         control,
         move |stream| control::allowed(stream, &gids),
         router,
-        control::turned_away(),
+        control::forbidden(),
     ));
     if let Some(admin) = admin {
         admin.set_nonblocking(true)?;

@@ -2,17 +2,20 @@
 //! endpoints that answer on real sockets.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 
+use cutover_api::{Target, Weights};
 use cutover_proxy::link::{FromProxy, ToProxy};
 use cutover_proxy::table::{Color, Pause, PoolStats, ServiceName, TableSpec};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::*;
 use crate::config::{ProbeKind, ServiceConfig, StaticEndpoint};
-use crate::state::holder::Holder;
-use crate::state::store::Disk;
-use crate::state::weights::{Target, Weights};
+use crate::serving::outside::Outside;
+use crate::state::lock_owner::LockOwner;
+use crate::state::store::{Disk, Store};
 
 /// What the proxy at the other end of the link has seen, and what it is to say.
 #[derive(Debug, Default)]
@@ -117,17 +120,21 @@ pub(crate) async fn app() -> (SocketAddr, Arc<AtomicBool>) {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let status = if health.load(Ordering::Relaxed) { "200 OK" } else { "503 Not Yet" };
-            let mut line = String::new();
-            let mut reader = BufReader::new(&mut stream);
-            while reader.read_line(&mut line).await.is_ok_and(|n| n > 2) {
-                line.clear();
-            }
+            read_head(&mut stream).await;
             let reply =
                 format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             stream.write_all(reply.as_bytes()).await.ok();
         }
     });
     (address, well)
+}
+
+async fn read_head(stream: &mut TcpStream) {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream);
+    while reader.read_line(&mut line).await.is_ok_and(|n| n > 2) {
+        line.clear();
+    }
 }
 
 pub(crate) struct House {
@@ -150,12 +157,7 @@ impl House {
             green: vec![fixed(green)],
             ..ServiceConfig::default()
         };
-        service.probe.kind = ProbeKind::Http {
-            method: "GET".into(),
-            path: "/".into(),
-            host: None,
-            status: vec![(200, 399)],
-        };
+        service.probe.kind = root_path();
         service.probe.interval = Duration::from_millis(20);
         service.drain.timeout = Duration::from_millis(50);
         service.drain.streams = Duration::from_millis(300);
@@ -172,7 +174,7 @@ impl House {
         let store = Arc::new(Disk::new(dir.path().join("state")));
         let link = dir.path().join("proxy.sock");
         let status = ConfigStatus { ok: true, ..ConfigStatus::default() };
-        Controller::start(config.clone(), status, store, &link)
+        Controller::start(config.clone(), status, Outside::new(store, &link))
     }
 
     pub(crate) async fn until(&self, met: impl Fn(&Self) -> bool) {
@@ -217,6 +219,11 @@ impl Controller {
     }
 }
 
+fn root_path() -> ProbeKind {
+    let (method, path) = ("GET".into(), "/".into());
+    ProbeKind::Http { method, path, host: None, status: vec![(200, 399)] }
+}
+
 fn fixed(address: SocketAddr) -> StaticEndpoint {
     StaticEndpoint { host: address.ip().to_string(), port: address.port(), weight: 1 }
 }
@@ -255,6 +262,38 @@ fn a_restarted_controller_serves_the_same_color_under_a_higher_number() {
     // That the number is higher is asserted by the peer.
     assert!(house.peer.tables.lock().unwrap().len() > tables);
     assert_eq!(house.web(), [Color::Green]);
+}
+
+#[test]
+fn a_flip_by_force_that_a_crash_cuts_short_is_finished_by_force() {
+    let life = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = life();
+    let house = first.block_on(async {
+        let house = House::new().await;
+        house.green.store(false, Ordering::Relaxed);
+        // Without the turn it comes no further than to its intent.
+        let turn = house.controller.0.turn.lock().await;
+        let flips = house.controller.clone();
+        tokio::spawn(async move { flips.flip(&web(), Target::Green, true).await });
+        let journal = || Disk::new(house.dir.path().join("state")).load().journal;
+        house.until(|_| journal().intent.is_some()).await;
+        drop(turn);
+        house
+    });
+    drop(first);
+    life().block_on(async {
+        house.peer.listen(&house.dir.path().join("proxy.sock"));
+        let again = House::start(&house.dir, &house.config);
+        let green_fails = |state: &State| {
+            let green =
+                state.health.iter().filter(|((s, c, _), _)| *s == web() && *c == Color::Green);
+            green.map(|(_, health)| health).all(|health| health.last().is_some() && !health.up())
+        };
+        house.until(|_| again.unready().is_none() && again.state(green_fails)).await;
+        again.observe(|_| {}).await.unwrap();
+    });
+    assert_eq!(house.web(), [Color::Green]);
+    assert!(house.endpoints("web").iter().all(|(_, up)| *up), "it fails its probes, and serves");
 }
 
 #[tokio::test]
@@ -302,7 +341,7 @@ async fn a_panic_in_the_background_is_counted_and_the_work_begins_anew() {
     house.until(|house| house.controller.state(|state| state.drains.is_idle())).await;
     house.until(|_| points.iter().all(|point| !crate::panics::is_due(point))).await;
     assert!(crate::panics::count() >= panics + 3);
-    let metrics = house.controller.metrics().await;
+    let metrics = crate::http::metrics::render(&house.controller).await;
     assert!(!metrics.contains("cutover_panics_total 0\n"), "{metrics}");
     house.green.store(true, Ordering::Relaxed);
     house.until(up).await;
@@ -342,6 +381,19 @@ async fn a_refused_table_leaves_the_old_color_in_world_and_journal() {
     let journal = Disk::new(house.dir.path().join("state")).load().journal;
     assert_eq!(journal.services[&web()].weights, Some(Weights::of(Target::Blue)));
     assert_eq!(journal.intent, None);
+}
+
+#[tokio::test]
+async fn what_is_live_already_is_no_intent_for_the_next_start() {
+    let house = House::new().await;
+    let intent = || Disk::new(house.dir.path().join("state")).load().journal.intent;
+    let blue = [(web(), Weights::of(Target::Blue))];
+    // As a rollout that goes on after a crash notes again what it is about to do.
+    house.controller.intend(&blue);
+    house.controller.save().await.unwrap();
+    assert!(intent().is_some());
+    house.controller.set_weights(&blue, None).await.unwrap();
+    house.until(|_| intent().is_none()).await;
 }
 
 #[tokio::test]
@@ -390,7 +442,8 @@ async fn a_flip_back_ends_the_deadlines() {
     assert!(house.controller.state(|state| !state.drains.is_draining(
         &web,
         Color::Blue,
-        Generation(u64::MAX)
+        Generation(u64::MAX),
+        &[]
     )));
 }
 
@@ -409,16 +462,17 @@ async fn a_pause_reaches_the_table_and_outlives_a_restart() {
 #[tokio::test]
 async fn a_locked_service_takes_no_flip_until_its_rollout_is_over() {
     let house = House::new().await;
-    let lock = house.controller.lock(&[web()], &Holder::new("deploy", Some("ann"))).unwrap();
+    let lock =
+        house.controller.locks().take(&[web()], &LockOwner::new("deploy", Some("ann"))).unwrap();
     let refused = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
     assert!(matches!(refused, Error::RolloutInProgress { .. }));
     assert!(refused.to_string().contains("deploy by ann, since 2"), "{refused}");
-    let other = Holder::new("rollback", None);
+    let other = LockOwner::new("rollback", None);
 
-    assert!(house.controller.lock(&["api".parse().unwrap(), web()], &other).is_err());
+    assert!(house.controller.locks().take(&["api".parse().unwrap(), web()], &other).is_err());
     let waits = house.controller.clone();
     let waiting = tokio::spawn(async move {
-        waits.lock_within(&[web()], &other, Duration::from_secs(20)).await.is_ok()
+        waits.locks().take_within(&[web()], &other, Duration::from_secs(20)).await.is_ok()
     });
     tokio::task::yield_now().await;
     drop(lock);
@@ -438,4 +492,42 @@ async fn until_ready_waits_for_an_app_that_starts_slowly_and_gives_up_with_its_l
             house.green.store(true, Ordering::Relaxed)
         });
     assert_eq!(ready.unwrap().color(), Color::Green);
+}
+
+/// Apps of one address that take their time; and how many questions they had at once, at most.
+async fn slow_apps(count: usize) -> (Vec<StaticEndpoint>, Arc<AtomicUsize>) {
+    let (now, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let mut endpoints = Vec::new();
+    for _ in 0..count {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        endpoints.push(fixed(listener.local_addr().unwrap()));
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                read_head(&mut stream).await;
+                sleep(Duration::from_millis(20)).await;
+                let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                now.fetch_sub(1, Ordering::Relaxed);
+                stream.write_all(reply).await.ok();
+            }
+        });
+    }
+    (endpoints, most)
+}
+
+#[tokio::test]
+async fn no_more_than_64_of_an_address_are_asked_at_once_be_it_for_a_flip() {
+    let (green, most) = slow_apps(200).await;
+    let dir = tempfile::tempdir().unwrap();
+    Arc::new(Peer::default()).listen(&dir.path().join("proxy.sock"));
+    let mut service = ServiceConfig { green, ..ServiceConfig::default() };
+    service.probe.kind = root_path();
+    let config = Config { services: [(web(), service)].into(), ..Config::default() };
+    let controller = House::start(&dir, &config);
+    let ready = controller.ready_now(&web(), Color::Green).await.unwrap();
+    assert_eq!(ready.endpoints().len(), 200);
+    let most = most.load(Ordering::Relaxed);
+    assert!((33..=64).contains(&most), "{most}");
 }

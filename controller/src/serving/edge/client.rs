@@ -1,7 +1,7 @@
 //! The task that owns the connection to the proxy.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_proxy::link::{AccessLog, FromProxy, ToProxy};
@@ -10,29 +10,34 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::wire::Wire;
+use super::wire::{Dial, Wire};
 use super::{AccessLogTarget, Applied, Link};
 use crate::error::Error;
 use crate::panics::caught;
 
-pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
+/// Where the reply to a request goes.
+pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, Error>>;
 
+/// What a handle asks of the task.
 #[derive(Debug)]
-pub(super) enum Question {
-    AccessLog(AccessLogTarget, Answer<()>),
-    Apply(Box<TableSpec>, Answer<Applied>),
-    Tell(ToProxy, Answer<FromProxy>),
+pub(super) enum Request {
+    /// To have access log lines sent there, by every proxy to come as well.
+    AccessLog(AccessLogTarget, ReplyTo<()>),
+    /// To make a table live, in every proxy to come as well.
+    Apply(Box<TableSpec>, ReplyTo<Applied>),
+    /// To pass a message on to the proxy that is there now.
+    Message(ToProxy, ReplyTo<FromProxy>),
 }
 
 /// The task behind an [`Edge`].
 pub(super) struct Client {
-    pub(super) path: PathBuf,
-    pub(super) inbox: mpsc::Receiver<Question>,
+    pub(super) proxy: Arc<dyn Dial>,
+    pub(super) inbox: mpsc::Receiver<Request>,
     pub(super) link: watch::Sender<Link>,
     /// The newest generation that anyone may have seen.
     pub(super) last: Generation,
     /// What every proxy is to serve, and who waits to hear that it does.
-    pub(super) table: Option<(TableSpec, Option<Answer<Applied>>)>,
+    pub(super) table: Option<(TableSpec, Option<ReplyTo<Applied>>)>,
     pub(super) access_log: Option<AccessLogTarget>,
 }
 
@@ -44,17 +49,17 @@ impl Client {
         }
     }
 
-    /// Ends when nobody will ask again.
+    /// Ends when every handle has gone.
     async fn keep_up(&mut self) {
         let mut pause = BACK_OFF_MIN;
         loop {
-            let (path, last) = (self.path.clone(), self.last);
-            match self.meanwhile(meet(&path, last)).await {
+            let (proxy, last) = (Arc::clone(&self.proxy), self.last);
+            match self.meanwhile(meet(proxy.as_ref(), last)).await {
                 None => return,
                 Some(Ok((mut wire, hello))) => {
                     info!(pid = hello.pid, version = hello.version, "proxy connected");
                     let since = Instant::now();
-                    let Err(error) = self.converse(&mut wire, hello).await else {
+                    let Err(error) = self.converse(wire.as_mut(), hello).await else {
                         return;
                     };
                     self.link.send_replace(Link::Down);
@@ -65,7 +70,7 @@ impl Client {
                     }
                 }
                 Some(Err(error)) => {
-                    tracing::debug!(%error, path = %self.path.display(), "no proxy yet");
+                    tracing::debug!(%error, proxy = ?self.proxy, "no proxy yet");
                 }
             }
             if self.meanwhile(sleep(pause)).await.is_none() {
@@ -75,23 +80,23 @@ impl Client {
         }
     }
 
-    /// Answers questions for want of a proxy until `work` is done. `None` when nobody will ask
-    /// again.
+    /// Answers requests for want of a proxy until `work` is done. `None` when every handle
+    /// has gone.
     async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return Some(done),
-                question = self.inbox.recv() => match question? {
-                    Question::Apply(table, answer) => {
+                request = self.inbox.recv() => match request? {
+                    Request::Apply(table, answer) => {
                         // The table before it, if any, is answered by the drop of its sender.
                         self.table = Some((*table, Some(answer)));
                     }
-                    Question::AccessLog(target, answer) => {
+                    Request::AccessLog(target, answer) => {
                         self.access_log = Some(target);
                         answer.send(Err(Error::ProxyUnavailable)).ok();
                     }
-                    Question::Tell(_, answer) => {
+                    Request::Message(_, answer) => {
                         answer.send(Err(Error::ProxyUnavailable)).ok();
                     }
                 },
@@ -99,8 +104,8 @@ impl Client {
         }
     }
 
-    /// Serves questions until nobody asks any more (`Ok`) or the link breaks.
-    async fn converse(&mut self, wire: &mut Wire, hello: Hello) -> io::Result<()> {
+    /// Serves requests until every handle has gone (`Ok`) or the link breaks.
+    async fn converse(&mut self, wire: &mut dyn Wire, hello: Hello) -> io::Result<()> {
         self.last = self.last.max(hello.generation);
         if let Some(target) = self.access_log.clone() {
             send_access_log(wire, &target).await?;
@@ -113,22 +118,22 @@ impl Client {
         let Hello { version, pid, .. } = hello;
         self.link.send_replace(Link::Up { pid, version, generation });
         loop {
-            let question = tokio::select! {
-                question = self.inbox.recv() => question,
-                // Between questions the proxy has nothing to say but goodbye.
+            let request = tokio::select! {
+                request = self.inbox.recv() => request,
+                // Between requests the proxy has nothing to say but goodbye.
                 gone = wire.closed() => return Err(gone),
             };
-            match question {
+            match request {
                 None => return Ok(()),
-                Some(Question::Apply(table, answer)) => {
+                Some(Request::Apply(table, answer)) => {
                     self.push(wire, *table, Some(answer)).await?;
                 }
-                Some(Question::AccessLog(target, answer)) => {
+                Some(Request::AccessLog(target, answer)) => {
                     self.access_log = Some(target.clone());
                     send_access_log(wire, &target).await?;
                     answer.send(Ok(())).ok();
                 }
-                Some(Question::Tell(message, answer)) => {
+                Some(Request::Message(message, answer)) => {
                     let reply = exchange(wire, &message).await?;
                     answer.send(Ok(reply)).ok();
                 }
@@ -140,9 +145,9 @@ impl Client {
     /// was refused.
     async fn push(
         &mut self,
-        wire: &mut Wire,
+        wire: &mut dyn Wire,
         mut table: TableSpec,
-        waiting: Option<Answer<Applied>>,
+        waiting: Option<ReplyTo<Applied>>,
     ) -> io::Result<()> {
         let sent = self.last.next();
         table.generation = sent;
@@ -198,9 +203,9 @@ struct Hello {
 /// Connects and hears the greeting. A proxy that is just being restarted lets us wait: its listener
 /// outlives it. One whose number cannot come from us is not talked to: its successor could not
 /// count on from there.
-async fn meet(path: &Path, last: Generation) -> io::Result<(Wire, Hello)> {
+async fn meet(proxy: &dyn Dial, last: Generation) -> io::Result<(Box<dyn Wire>, Hello)> {
     let greeting = async {
-        let mut wire = Wire::connect(path).await?;
+        let mut wire = proxy.connect().await?;
         match wire.read().await? {
             FromProxy::Hello { generation, .. } if generation.0 > last.0.saturating_add(AHEAD) => {
                 Err(io::Error::other(format!("its table {generation} is none of ours")))
@@ -214,7 +219,7 @@ async fn meet(path: &Path, last: Generation) -> io::Result<(Wire, Hello)> {
     timeout(ANSWER, greeting).await?
 }
 
-async fn exchange(wire: &mut Wire, message: &ToProxy) -> io::Result<FromProxy> {
+async fn exchange(wire: &mut dyn Wire, message: &ToProxy) -> io::Result<FromProxy> {
     timeout(ANSWER, async {
         wire.write(message, None).await?;
         wire.read().await
@@ -222,7 +227,7 @@ async fn exchange(wire: &mut Wire, message: &ToProxy) -> io::Result<FromProxy> {
     .await?
 }
 
-async fn send_access_log(wire: &mut Wire, target: &AccessLogTarget) -> io::Result<()> {
+async fn send_access_log(wire: &mut dyn Wire, target: &AccessLogTarget) -> io::Result<()> {
     let (log, file) = match target {
         AccessLogTarget::File(file) => (AccessLog::File, Some(file.as_ref())),
         AccessLogTarget::Off => (AccessLog::Off, None),

@@ -1,8 +1,11 @@
+use std::path::PathBuf;
+
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use cutover_proxy::link::AccessLog;
 
+use super::wire::ProxySocket;
 use super::*;
 
 /// A proxy that keeps to the protocol and remembers nothing but its generation.
@@ -50,7 +53,7 @@ fn listener(dir: &tempfile::TempDir) -> (PathBuf, UnixListener) {
 async fn a_table_goes_out_under_the_next_number() {
     let dir = tempfile::tempdir().unwrap();
     let (path, listener) = listener(&dir);
-    let edge = Edge::connect(path, Generation(11));
+    let edge = Edge::connect(Arc::new(ProxySocket(path)), Generation(11));
     let mut peer = Peer::accept(&listener, 0).await;
     let (applied, seen) = tokio::join!(edge.apply(TableSpec::default()), peer.apply());
     assert_eq!(seen, Generation(12));
@@ -62,7 +65,7 @@ async fn a_table_goes_out_under_the_next_number() {
 async fn numbers_go_on_from_the_proxys_where_the_journal_knew_less() {
     let dir = tempfile::tempdir().unwrap();
     let (path, listener) = listener(&dir);
-    let edge = Edge::connect(path, Generation(3));
+    let edge = Edge::connect(Arc::new(ProxySocket(path)), Generation(3));
     let mut peer = Peer::accept(&listener, 40).await;
     let (applied, _) = tokio::join!(edge.apply(TableSpec::default()), peer.apply());
     assert_eq!(applied.unwrap().generation, Generation(41));
@@ -72,7 +75,7 @@ async fn numbers_go_on_from_the_proxys_where_the_journal_knew_less() {
 async fn a_restarted_proxy_gets_the_table_and_the_access_log_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let (path, listener) = listener(&dir);
-    let edge = Edge::connect(path, Generation(0));
+    let edge = Edge::connect(Arc::new(ProxySocket(path)), Generation(0));
     let mut peer = Peer::accept(&listener, 0).await;
     let (applied, _) = tokio::join!(edge.apply(TableSpec::default()), peer.apply());
     applied.unwrap();
@@ -98,7 +101,7 @@ async fn without_a_proxy_the_newest_table_waits_and_the_rest_is_told_so() {
     let (path, listener) = listener(&dir);
     drop(listener);
     std::fs::remove_file(&path).unwrap();
-    let edge = Edge::connect(path.clone(), Generation(0));
+    let edge = Edge::connect(Arc::new(ProxySocket(path.clone())), Generation(0));
     assert!(matches!(edge.snapshot().await, Err(Error::ProxyUnavailable)));
     let first = tokio::spawn({
         let edge = edge.clone();
@@ -121,7 +124,7 @@ async fn without_a_proxy_the_newest_table_waits_and_the_rest_is_told_so() {
 async fn a_refused_table_is_not_offered_to_the_next_proxy() {
     let dir = tempfile::tempdir().unwrap();
     let (path, listener) = listener(&dir);
-    let edge = Edge::connect(path, Generation(0));
+    let edge = Edge::connect(Arc::new(ProxySocket(path)), Generation(0));
     let mut peer = Peer::accept(&listener, 0).await;
     let (applied, _) = tokio::join!(edge.apply(TableSpec::default()), peer.apply());
     applied.unwrap();
@@ -146,7 +149,7 @@ async fn the_access_log_file_travels_with_its_message() {
 
     let dir = tempfile::tempdir().unwrap();
     let (path, listener) = listener(&dir);
-    let edge = Edge::connect(path, Generation(0));
+    let edge = Edge::connect(Arc::new(ProxySocket(path)), Generation(0));
     let log_path = dir.path().join("access.log");
     let file = Arc::new(File::create(&log_path).unwrap());
     let mut peer = Peer::accept(&listener, 0).await;
@@ -176,7 +179,7 @@ async fn the_access_log_file_travels_with_its_message() {
 async fn a_proxy_that_answers_with_a_wrong_number_does_not_spoil_it_for_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     let (path, listener) = listener(&dir);
-    let edge = Edge::connect(path, Generation(3));
+    let edge = Edge::connect(Arc::new(ProxySocket(path)), Generation(3));
     let mut liar = Peer::accept(&listener, 0).await;
     let lies = async {
         liar.receive().await;
@@ -194,7 +197,7 @@ async fn a_proxy_that_answers_with_a_wrong_number_does_not_spoil_it_for_the_next
 async fn a_proxy_that_greets_with_an_absurd_number_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let (path, listener) = listener(&dir);
-    let edge = Edge::connect(path, Generation(3));
+    let edge = Edge::connect(Arc::new(ProxySocket(path)), Generation(3));
     let _liar = Peer::accept(&listener, u64::MAX).await;
     let meets = async {
         let mut honest = Peer::accept(&listener, 3).await;

@@ -1,31 +1,73 @@
-//! One connection to a proxy: JSON lines, and now and then a file.
+//! One connection to a proxy: JSON lines over a Unix socket, and now and then a file. A simulation
+//! puts a proxy in memory in its place.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::PathBuf;
 
+use async_trait::async_trait;
 use cutover_proxy::link::{FromProxy, MAX_MESSAGE_BYTES, ToProxy};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
-/// Both directions of the link, one line at a time.
+/// Where a proxy is met.
+#[async_trait]
+pub(crate) trait Dial: std::fmt::Debug + Send + Sync {
+    /// Connects to the proxy that is there now.
+    ///
+    /// # Errors
+    /// When there is none.
+    async fn connect(&self) -> io::Result<Box<dyn Wire>>;
+}
+
+/// Both directions of the link, one message at a time.
+#[async_trait]
+pub(crate) trait Wire: std::fmt::Debug + Send {
+    /// Writes one message; `file` goes with its first byte.
+    ///
+    /// # Errors
+    /// When the link is broken.
+    async fn write(&mut self, message: &ToProxy, file: Option<&File>) -> io::Result<()>;
+
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// When the link is broken, or what comes is no message.
+    async fn read(&mut self) -> io::Result<FromProxy>;
+
+    /// Waits until the other end goes, or says something nobody asked for.
+    ///
+    /// # Cancel safety
+    /// Safe: what came ends the link.
+    async fn closed(&mut self) -> io::Error;
+}
+
+/// The Unix socket of a proxy process.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct ProxySocket(pub PathBuf);
+
+#[async_trait]
+impl Dial for ProxySocket {
+    async fn connect(&self) -> io::Result<Box<dyn Wire>> {
+        let stream = UnixStream::connect(&self.0).await?;
+        Ok(Box::new(SocketWire { stream, input: Vec::new() }))
+    }
+}
+
+/// A link over a socket: one line is one message.
+#[derive(Debug)]
+struct SocketWire {
     stream: UnixStream,
     /// What has come and is not yet a whole line.
     input: Vec<u8>,
 }
 
-impl Wire {
-    pub(super) async fn connect(path: &Path) -> io::Result<Self> {
-        Ok(Self { stream: UnixStream::connect(path).await?, input: Vec::new() })
-    }
-
-    /// Writes one message; `file` goes with its first byte.
-    pub(super) async fn write(&mut self, message: &ToProxy, file: Option<&File>) -> io::Result<()> {
+#[async_trait]
+impl Wire for SocketWire {
+    async fn write(&mut self, message: &ToProxy, file: Option<&File>) -> io::Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         let mut rest = line.as_slice();
@@ -39,8 +81,7 @@ impl Wire {
         self.stream.write_all(rest).await
     }
 
-    /// Reads one message.
-    pub(super) async fn read(&mut self) -> io::Result<FromProxy> {
+    async fn read(&mut self) -> io::Result<FromProxy> {
         let mut searched = 0;
         loop {
             if let Some(end) = self.input.iter().skip(searched).position(|&b| b == b'\n') {
@@ -58,11 +99,7 @@ impl Wire {
         }
     }
 
-    /// Waits until the other end goes, or says something nobody asked for.
-    ///
-    /// # Cancel safety
-    /// Safe: a byte that was read ends the link.
-    pub(super) async fn closed(&mut self) -> io::Error {
+    async fn closed(&mut self) -> io::Error {
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) => io::ErrorKind::UnexpectedEof.into(),
             Ok(_) => io::Error::other("an answer to no question"),

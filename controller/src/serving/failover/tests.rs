@@ -3,15 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use cutover_api::{Kind, Target, Weights};
+use cutover_proxy::table::Color;
+use cutover_rollout::Limits;
 
 use super::*;
 use crate::engine::{Container, Signal, Transition};
 use crate::error::Error;
 use crate::serving::controller::tests::{House, app};
-use crate::state::classify::Home;
 use crate::state::classify::tests::container;
-use crate::state::holder::Holder;
-use crate::state::weights::Target;
+use crate::state::classify::{Home, rollout_label};
+use crate::state::failover::FRESH;
+use crate::state::lock_owner::LockOwner;
+use crate::state::rollout::Replica;
+use crate::state::rollout::tests::record;
 
 fn name() -> ServiceName {
     "shop".parse().unwrap()
@@ -68,10 +75,10 @@ impl Shop {
     /// What Docker shows from now on.
     async fn see(&self, containers: &[&Container]) {
         let containers = containers.iter().map(|found| (*found).clone()).collect();
-        let seen = self.house.controller.sight(move |state| {
-            state.sighting.home = Some(Home::Host);
+        let seen = self.house.controller.observe(move |state| {
+            state.observed.home = Some(Home::Host);
             let services = &state.config.services;
-            let gone = state.sighting.replace(containers, &[], services, u64::MAX);
+            let gone = state.observed.replace(containers, &[], services, u64::MAX);
             state.forget_containers(&gone);
         });
         seen.await.unwrap();
@@ -83,7 +90,9 @@ impl Shop {
 
     fn failovers(&self, reason: Reason) -> u64 {
         let key = (name(), reason.as_str());
-        self.house.controller.tally(|tally| tally.failovers.get(&key).copied().unwrap_or(0))
+        self.house
+            .controller
+            .counters(|counters| counters.failovers.get(&key).copied().unwrap_or(0))
     }
 }
 
@@ -161,7 +170,7 @@ async fn a_flip_that_probes_while_a_rollout_begins_does_not_come_between_its_ste
     let flips = controller.clone();
     let flip = tokio::spawn(async move { flips.flip(&name(), Target::Green, false).await });
     shop.house.until(|house| house.controller.state(|state| state.journal.intent.is_some())).await;
-    let lock = controller.lock(&[name()], &Holder::new("deploy", None)).unwrap();
+    let lock = controller.locks().take(&[name()], &LockOwner::new("deploy", None)).unwrap();
     drop(turn);
     let refused = flip.await.unwrap().unwrap_err();
     assert!(matches!(refused, Error::RolloutInProgress { .. }), "{refused}");
@@ -169,6 +178,35 @@ async fn a_flip_that_probes_while_a_rollout_begins_does_not_come_between_its_ste
     // A flip to what serves is done before it begins, whoever has the lock.
     controller.flip(&name(), Target::Blue, false).await.unwrap();
     drop(lock);
+}
+
+#[tokio::test]
+async fn beside_a_rollout_what_it_is_not_to_flip_to_serves_where_nothing_else_is_left() {
+    for candidate in [false, true] {
+        let shop = Shop::open().await;
+        let controller = &shop.house.controller;
+        let _lock = controller.locks().take(&[name()], &LockOwner::new("deploy", None)).unwrap();
+        let mut under_way = record("r", &[&name()], Limits::default());
+        let id = candidate.then(|| shop.green.id.as_str().to_owned());
+        under_way.parts[0].replicas.push(Replica {
+            template: "b".into(),
+            name: "g".into(),
+            number: None,
+            candidate: "g-r1".into(),
+            id,
+            spec: None,
+        });
+        controller.change_quietly(|state| state.journal.put_rollout(under_way));
+        shop.see(&[&shop.green]).await;
+        if candidate {
+            let known = || controller.state(|state| state.note(&name()));
+            shop.house.until(|_| known().is_some_and(|n| n.contains("nothing else"))).await;
+            assert_eq!(shop.house.colors("shop"), [Color::Blue], "it is the rollout's to bring in");
+        } else {
+            // It may have served before the controller was started again.
+            shop.until_serving(Color::Green).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -181,9 +219,9 @@ async fn a_container_that_is_told_to_stop_leaves_the_table_while_a_flip_waits_fo
     let flips = shop.house.controller.clone();
     let flip = tokio::spawn(async move { flips.flip(&name(), Target::Green, false).await });
     let id = shop.blue.id.clone();
-    let told = shop.house.controller.sight(move |state| {
+    let told = shop.house.controller.observe(move |state| {
         let term = Transition::Signalled(Signal(15));
-        state.sighting.happened(&id, &term, Instant::now());
+        state.observed.happened(&id, &term, Instant::now());
     });
     told.await.unwrap();
     assert_eq!(shop.house.endpoints("shop"), [], "out, and nobody waited for the probe");

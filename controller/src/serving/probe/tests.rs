@@ -126,9 +126,9 @@ async fn ten_probes_share_a_connection_and_the_next_one_opens_another() {
     let (address, connections) = app(usize::MAX).await;
     let mut prober = Prober::default();
     let probe = http("/health", Duration::from_secs(5));
-    for asked in 0..2 * QUESTIONS {
+    for asked in 0..2 * MAX_REQUESTS {
         assert!(prober.ask(address, &probe, "h", permit()).await.passed);
-        let expected = (asked / QUESTIONS + 1) as usize;
+        let expected = (asked / MAX_REQUESTS + 1) as usize;
         assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), expected);
     }
 }

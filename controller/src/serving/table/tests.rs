@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use cutover_api::{ConfigStatus, Target, Weights};
 use cutover_proxy::table::EndpointId;
 
 use super::*;
@@ -7,8 +8,6 @@ use crate::config::{Config, StaticEndpoint};
 use crate::state::ContainerEndpoint;
 use crate::state::journal::Journal;
 use crate::state::service::ServiceState;
-use crate::state::status::ConfigStatus;
-use crate::state::weights::{Target, Weights};
 
 fn fixed(host: &str) -> StaticEndpoint {
     StaticEndpoint { host: host.into(), port: 8000, weight: 1 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::Facts;
 use crate::engine::Container;
-use crate::state::sighting::Workload;
+use crate::state::observed::Workload;
 
 /// Where Cutover runs: it decides by which address a container can be reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,7 +35,37 @@ pub(super) fn reachable(workload: &Workload, facts: &Facts<'_>) -> bool {
     workload.runs() && address(workload, facts).is_ok()
 }
 
-pub(super) fn port(workload: &Workload) -> Result<u16, String> {
+/// Why a container cannot be reached, as its user is told.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Unreachable {
+    /// It and we are in no network together.
+    #[error("no network in common: it is in {theirs}, we are in {ours}")]
+    Apart {
+        /// Its networks.
+        theirs: String,
+        /// Ours.
+        ours: String,
+    },
+    /// It is in no network that has given it an address.
+    #[error("it has no address on any network")]
+    NoAddress,
+    /// No port is said, and its image exposes none.
+    #[error("it exposes no port: say which with cutover.port")]
+    NoPort,
+    /// It is not where its settings say.
+    #[error("it is not in network {wanted} but in {theirs}")]
+    NotInNetwork {
+        /// What its settings say.
+        wanted: String,
+        /// Its networks.
+        theirs: String,
+    },
+    /// No port is said, and several are exposed.
+    #[error("it exposes {0}: say which with cutover.port")]
+    SeveralPorts(String),
+}
+
+pub(super) fn port(workload: &Workload) -> Result<u16, Unreachable> {
     if let Some(port) = workload.settings.port {
         return Ok(port);
     }
@@ -43,15 +73,15 @@ pub(super) fn port(workload: &Workload) -> Result<u16, String> {
     let mut all = ports.iter();
     match (all.next(), all.next()) {
         (Some(port), None) => Ok(*port),
-        (None, _) => Err("it exposes no port: say which with cutover.port".into()),
+        (None, _) => Err(Unreachable::NoPort),
         (Some(_), Some(_)) => {
             let all: Vec<_> = ports.iter().map(ToString::to_string).collect();
-            Err(format!("it exposes {}: say which with cutover.port", all.join(", ")))
+            Err(Unreachable::SeveralPorts(all.join(", ")))
         }
     }
 }
 
-pub(super) fn address(workload: &Workload, facts: &Facts<'_>) -> Result<IpAddr, String> {
+pub(super) fn address(workload: &Workload, facts: &Facts<'_>) -> Result<IpAddr, Unreachable> {
     let container = &workload.container;
     let names = || match container.networks.is_empty() {
         true => "none".to_owned(),
@@ -61,22 +91,22 @@ pub(super) fn address(workload: &Workload, facts: &Facts<'_>) -> Result<IpAddr, 
         // Compose puts the project's name before it.
         let suffix = format!("_{wanted}");
         let found = container.networks.iter().find(|(n, _)| *n == wanted || n.ends_with(&suffix));
-        let missing = || format!("it is not in network {wanted} but in {}", names());
+        let missing = || Unreachable::NotInNetwork { wanted: wanted.clone(), theirs: names() };
         return found.map(|(_, ip)| *ip).ok_or_else(missing);
     }
-    match facts.sighting.home.as_ref().unwrap_or(&Home::Host) {
+    match facts.observed.home.as_ref().unwrap_or(&Home::Host) {
         Home::Host if container.foreign_network.as_deref() == Some("host") => {
             Ok(Ipv4Addr::LOCALHOST.into())
         }
         Home::Host => {
             let first = container.networks.values().next().copied();
-            first.ok_or_else(|| "it has no address on any network".into())
+            first.ok_or(Unreachable::NoAddress)
         }
         Home::Networks(ours) => {
             let shared = container.networks.iter().find(|(name, _)| ours.contains(*name));
             let apart = || {
                 let ours: Vec<_> = ours.iter().cloned().collect();
-                format!("no network in common: it is in {}, we are in {}", names(), ours.join(", "))
+                Unreachable::Apart { theirs: names(), ours: ours.join(", ") }
             };
             shared.map(|(_, ip)| *ip).ok_or_else(apart)
         }

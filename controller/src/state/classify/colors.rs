@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use cutover_api::Weights;
 use cutover_proxy::table::Color;
 
 use super::{Facts, Group, first};
 use crate::config::labels::{INTERNAL_PREFIX, Labels};
 use crate::engine::Container;
 use crate::state::membership::Membership;
-use crate::state::sighting::Workload;
-use crate::state::weights::Weights;
+use crate::state::observed::Workload;
 
 /// The label that says which rollout made a container.
 #[must_use]
@@ -120,7 +120,7 @@ fn place<'f>(
         spare: None,
         ready: facts.ready.contains(id)
             && container.unwell().is_none()
-            && !facts.sighting.is_doomed(&container.id),
+            && !facts.observed.is_doomed(&container.id),
         assigned: assigned.is_some() && !aside,
         aside,
         leftover: made && assigned.is_none() && !aside,

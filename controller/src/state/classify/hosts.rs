@@ -32,12 +32,13 @@ pub(super) fn settle(
     found: &mut Classification,
     services: &mut BTreeMap<ServiceName, Group<'_>>,
     projects: &Projects,
+    kept: &BTreeSet<ServiceName>,
     facts: &Facts<'_>,
 ) {
     let registry = Registry::new(facts, projects);
-    registry.release(found, services);
+    registry.release(found, services, kept);
     let mut order: Vec<_> = services.iter_mut().collect();
-    let own = facts.sighting.project.as_deref();
+    let own = facts.observed.project.as_deref();
     // Whoever has it already is not asked; of newcomers the oldest that can be reached is first.
     order.sort_by_key(|(service, group)| {
         let foreign = own.is_none() || registry.project(service) != own;
@@ -98,10 +99,15 @@ impl<'r> Registry<'r> {
     }
 
     /// Gives free what no container asks for any more, and what was only shared.
-    fn release(&self, found: &mut Classification, services: &BTreeMap<ServiceName, Group<'_>>) {
+    fn release(
+        &self,
+        found: &mut Classification,
+        services: &BTreeMap<ServiceName, Group<'_>>,
+        kept: &BTreeSet<ServiceName>,
+    ) {
         let mut wanted: BTreeMap<&ServiceName, BTreeSet<(String, String)>> = BTreeMap::new();
         for (service, group) in services {
-            if !group.is_empty() {
+            if !group.is_empty() || kept.contains(service) {
                 let asked = group.iter().flat_map(|(workload, _)| written(&workload.settings));
                 wanted.insert(service, asked.collect());
             }
@@ -155,7 +161,7 @@ impl<'r> Registry<'r> {
         path: &str,
     ) -> Option<String> {
         if let Some(paths) = self.file.get(&host.to_string()) {
-            let own = self.facts.sighting.project.as_deref();
+            let own = self.facts.observed.project.as_deref();
             let project = self.project(service);
             let other = paths.get(path);
             let foreign = project != own
@@ -170,7 +176,7 @@ impl<'r> Registry<'r> {
         }
         let owner = found.hosts.owner(host)?;
         let project = self.project(service);
-        let (_, holder) = owner.paths.get_key_value(path).or_else(|| owner.paths.iter().next())?;
+        let (_, first) = owner.paths.get_key_value(path).or_else(|| owner.paths.iter().next())?;
         if owner.project.as_deref() != project && !self.shares(owner, project) {
             let hint = match (&owner.project, project) {
                 (Some(owner), Some(project)) => {
@@ -185,7 +191,7 @@ impl<'r> Registry<'r> {
                 }
                 (None, _) => String::new(),
             };
-            return Some(format!("its route {host}{path} belongs to service {holder}{hint}"));
+            return Some(format!("its route {host}{path} belongs to service {first}{hint}"));
         }
         let other = owner.paths.get(path).filter(|other| *other != service)?;
         Some(format!("its route {host}{path} belongs to service {other}, which had it first"))

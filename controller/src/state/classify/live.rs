@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use cutover_api::Weights;
+
 use super::colors::Candidate;
 use super::{Facts, Group};
 use crate::config::ServiceConfig;
 use crate::config::labels::{COMPOSE_PROJECT, COMPOSE_SERVICE, INTERNAL_PREFIX, Labels, PREFIX};
 use crate::engine::Container;
 use crate::state::membership::Membership;
-use crate::state::weights::Weights;
 
 /// The settings of a service.
 #[derive(Debug)]

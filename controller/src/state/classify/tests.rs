@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use cutover_api::{Target, Weights};
 use tokio::time::Instant;
 
 use super::*;
 use crate::config::ProbeKind;
 use crate::engine::{Container, Signal, State, Transition, Wellness, WorkloadId};
 use crate::state::service::ServiceState;
-use crate::state::weights::{Target, Weights};
 
 pub(crate) fn container(name: &str, age: u64, labels: &[(&str, &str)]) -> Container {
     Container {
@@ -52,7 +52,7 @@ fn image(container: Container, id: &str) -> Container {
 /// What is remembered from one look to the next.
 #[derive(Default)]
 struct Setting {
-    sighting: Sighting,
+    observed: Observed,
     services: BTreeMap<ServiceName, ServiceConfig>,
     ready: BTreeSet<String>,
     journal: Journal,
@@ -61,7 +61,7 @@ struct Setting {
 impl Setting {
     fn new() -> Self {
         let mut setting = Self::default();
-        setting.sighting.home = Some(Home::Host);
+        setting.observed.home = Some(Home::Host);
         setting
     }
 
@@ -73,7 +73,7 @@ impl Setting {
 
     /// As before, but for who is ready.
     fn look_again(&mut self, containers: &[Container]) -> Discovery {
-        let gone = self.sighting.replace(containers.to_vec(), &[], &self.services, u64::MAX);
+        let gone = self.observed.replace(containers.to_vec(), &[], &self.services, u64::MAX);
         for service in self.journal.services.values_mut() {
             service.members.forget_gone(&gone);
         }
@@ -82,7 +82,7 @@ impl Setting {
 
     fn classify(&mut self) -> Discovery {
         let found = classify(&Facts {
-            sighting: &self.sighting,
+            observed: &self.observed,
             services: &self.services,
             ready: &self.ready,
             journal: &self.journal,
@@ -350,6 +350,22 @@ fn a_host_with_all_its_paths_is_its_projects_until_its_last_container_has_gone()
 }
 
 #[test]
+fn an_owner_whose_labels_cannot_be_read_any_more_is_still_the_owner() {
+    let host = ("cutover.hosts", "shop.example");
+    let thief = of("thief", 9, "evil", &[("cutover.service", "evil"), host]);
+    let namesake = of("namesake", 9, "evil", &[WEB, ("cutover.hosts", "evil.example")]);
+    let mut setting = Setting::new();
+    setting.look(&[of("owner", 5, "shop", &[WEB, host])]);
+    let edited = of("edited", 0, "shop", &[WEB, host, ("cutover.nonsense", "1")]);
+    let found = setting.look(&[edited, thief.clone(), namesake.clone()]);
+    assert_eq!(names(&found), Vec::<&str>::new(), "{:?}", found.left_out);
+    assert_eq!(setting.holder("shop.example", "/").as_deref(), Some("web"));
+    assert!(reason(&found, "namesake").contains("belongs to the compose project shop"));
+    let found = setting.look(&[of("mended", 0, "shop", &[WEB, host]), thief, namesake]);
+    assert_eq!(names(&found), ["mended"]);
+}
+
+#[test]
 fn an_owner_may_let_another_project_in_and_shut_it_out_again() {
     let host = ("cutover.hosts", "shop.example");
     let owner =
@@ -396,7 +412,7 @@ fn a_candidate_that_asks_for_anothers_host_is_left_out_and_its_service_goes_on()
 #[test]
 fn the_service_of_another_edge_claims_no_route_here() {
     let mut setting = Setting::new();
-    setting.sighting.home = Some(Home::Networks(["p_default".to_owned()].into()));
+    setting.observed.home = Some(Home::Networks(["p_default".to_owned()].into()));
     let mut theirs = container("theirs", 9, &[("cutover.service", "shop")]);
     theirs.networks = [("q_default".to_owned(), IpAddr::from([172, 19, 0, 2]))].into();
     let ours = container("ours", 1, &[WEB]);
@@ -408,14 +424,14 @@ fn the_service_of_another_edge_claims_no_route_here() {
 #[test]
 fn a_container_is_reached_on_a_network_we_share() {
     let mut setting = Setting::new();
-    setting.sighting.home = Some(Home::Networks(["edge".to_owned()].into()));
+    setting.observed.home = Some(Home::Networks(["edge".to_owned()].into()));
     let mut one = container("one", 9, &[WEB]);
     let found = setting.look(std::slice::from_ref(&one));
     assert!(reason(&found, "one").contains("no network in common"));
     one.networks.insert("edge".into(), IpAddr::from([10, 0, 0, 7]));
     let found = setting.look(std::slice::from_ref(&one));
     assert_eq!(found.endpoints[0].address.to_string(), "10.0.0.7:8000");
-    setting.sighting.home = Some(Home::Host);
+    setting.observed.home = Some(Home::Host);
     one.labels.insert("cutover.network".into(), "default".into());
     assert_eq!(setting.look(&[one]).endpoints[0].address.to_string(), "172.18.0.2:8000");
 }
@@ -459,7 +475,7 @@ fn a_service_is_the_projects_that_had_it_first_until_that_has_gone() {
     assert_eq!(names(&found), ["a"]);
     assert!(reason(&found, "b").contains("belongs to the compose project one"), "{found:?}");
     // Recreated, it is the younger one, and still in its place; our own project is no exception.
-    setting.sighting.project = Some("two".to_owned());
+    setting.observed.project = Some("two".to_owned());
     let all = [of("b", 8, "two", &[WEB, GREEN]), of("a2", 1, "one", &[WEB])];
     assert_eq!(names(&setting.look(&all)), ["a2"]);
     assert_eq!(names(&setting.look(&all[..1])), ["b"]);
@@ -473,7 +489,7 @@ fn a_service_is_the_projects_that_had_it_first_until_that_has_gone() {
     assert_eq!(names(&setting.look(&all)), ["a", "b", "c"]);
     // Where nobody had it, our own project comes first.
     let mut setting = Setting::new();
-    setting.sighting.project = Some("two".to_owned());
+    setting.observed.project = Some("two".to_owned());
     assert_eq!(
         names(&setting.look(&[of("a", 9, "one", &[WEB]), of("b", 8, "two", &[WEB])])),
         ["b"]
@@ -483,7 +499,7 @@ fn a_service_is_the_projects_that_had_it_first_until_that_has_gone() {
 #[test]
 fn a_project_that_cannot_be_reached_keeps_no_service() {
     let mut setting = Setting::new();
-    setting.sighting.home = Some(Home::Networks(["p_default".to_owned()].into()));
+    setting.observed.home = Some(Home::Networks(["p_default".to_owned()].into()));
     let mut far = of("far", 9, "one", &[WEB]);
     far.networks = [("elsewhere".to_owned(), IpAddr::from([172, 19, 0, 2]))].into();
     let found = setting.look(&[far, of("near", 8, "two", &[WEB])]);
@@ -505,7 +521,7 @@ fn a_service_whose_last_container_is_about_to_go_keeps_its_route() {
 
 fn signal(setting: &mut Setting, id: &str, number: i32) -> Option<String> {
     let transition = Transition::Signalled(Signal(number));
-    setting.sighting.happened(&WorkloadId::local(id), &transition, Instant::now())
+    setting.observed.happened(&WorkloadId::local(id), &transition, Instant::now())
 }
 
 #[test]
@@ -521,10 +537,10 @@ fn only_a_signal_that_ends_takes_a_container_out_and_not_for_longer_than_its_gra
     let found = setting.classify();
     assert_eq!((names(&found), found.spares.len()), (vec![], 1), "it is probed as before");
     assert_eq!(reason(&found, "web"), "it has been told to stop");
-    assert!(!setting.sighting.take_back(Instant::now(), &setting.ready));
+    assert!(!setting.observed.take_back(Instant::now(), &setting.ready));
     let past = Instant::now() + Duration::from_secs(15);
-    assert!(!setting.sighting.take_back(past, &BTreeSet::new()), "its probes fail");
-    assert!(setting.sighting.take_back(past, &setting.ready));
+    assert!(!setting.observed.take_back(past, &BTreeSet::new()), "its probes fail");
+    assert!(setting.observed.take_back(past, &setting.ready));
     assert_eq!(names(&setting.classify()), ["web"]);
 }
 
@@ -533,15 +549,15 @@ fn a_look_that_was_begun_before_a_container_ended_does_not_bring_it_back() {
     let mut setting = Setting::new();
     let lone = container("web", 9, &[WEB, BLUE]);
     setting.look(std::slice::from_ref(&lone));
-    let begun = setting.sighting.transitions();
+    let begun = setting.observed.transitions();
     let id = lone.id.clone();
-    setting.sighting.happened(&id, &Transition::Ended, Instant::now());
-    setting.sighting.update(&id, Some(lone.clone()), &BTreeMap::new(), begun);
+    setting.observed.happened(&id, &Transition::Ended, Instant::now());
+    setting.observed.update(&id, Some(lone.clone()), &BTreeMap::new(), begun);
     assert!(setting.classify().endpoints.is_empty());
-    setting.sighting.replace(vec![lone.clone()], &[], &BTreeMap::new(), begun);
+    setting.observed.replace(vec![lone.clone()], &[], &BTreeMap::new(), begun);
     assert!(setting.classify().endpoints.is_empty());
-    let begun = setting.sighting.transitions();
-    setting.sighting.update(&id, Some(lone), &BTreeMap::new(), begun);
+    let begun = setting.observed.transitions();
+    setting.observed.update(&id, Some(lone), &BTreeMap::new(), begun);
     assert_eq!(names(&setting.classify()), ["web"]);
 }
 

@@ -1,11 +1,11 @@
 use super::*;
 
 fn answer(passed: bool) -> Answer {
-    Answer { passed, text: String::new(), took: Duration::ZERO }
+    Answer { passed, reached: true, text: String::new(), took: Duration::ZERO }
 }
 
 fn judged(health: &mut Health, answers: &[bool]) -> Vec<Option<bool>> {
-    answers.iter().map(|&passed| health.judge(answer(passed), 2, 3)).collect()
+    answers.iter().map(|&passed| health.record(answer(passed), 2, 3)).collect()
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Hosts {
 
     /// Which service has a host's path.
     #[must_use]
-    pub fn holder(&self, host: &HostPattern, path: &str) -> Option<&ServiceName> {
+    pub fn path_owner(&self, host: &HostPattern, path: &str) -> Option<&ServiceName> {
         self.owner(host)?.paths.get(path)
     }
 
@@ -78,7 +78,7 @@ mod tests {
         assert!(!hosts.claim(&host, "/", &evil, Some("two")), "somebody has it");
         assert_eq!(hosts.owner(&host).unwrap().project.as_deref(), Some("one"));
         hosts.retain(|_, _, service| *service == api);
-        assert_eq!(hosts.holder(&host, "/"), None);
+        assert_eq!(hosts.path_owner(&host, "/"), None);
         assert_eq!(hosts.owner(&host).unwrap().project.as_deref(), Some("one"));
         hosts.retain(|_, _, _| false);
         assert!(hosts.owner(&host).is_none(), "free for the next one");

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cutover_api::Report;
+use cutover_api::{Report, Weights};
 use cutover_proxy::table::{Color, Generation, Pause, ServiceName};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Journal;
+use super::{Intent, Journal};
 use crate::state::history::{Entry, Release};
 use crate::state::membership::{Membership, Stored};
 use crate::state::service::ServiceState;
-use crate::state::weights::Weights;
 
 /// The version that has no hosts, no slots, and a copy of a rollout in each of its services.
 pub(super) const V1: &str = "1";
@@ -59,7 +58,7 @@ struct ReplicaV1 {
 
 /// The same in today's form.
 pub(super) fn from_v1(v1: JournalV1) -> Journal {
-    let intent = v1.intent.clone().unwrap_or_default();
+    let intent = v1.intent.unwrap_or_default();
     let services = v1.services.into_iter().map(|(name, service)| {
         let serves = intent.get(&name).copied().or(service.weights);
         let parts = service.rollout.as_ref().map(parts_v1).unwrap_or_default();
@@ -77,7 +76,9 @@ pub(super) fn from_v1(v1: JournalV1) -> Journal {
         edge: v1.edge,
         generation: v1.generation,
         services: services.collect(),
-        intent: v1.intent,
+        intent: (!intent.is_empty()).then(|| {
+            intent.into_iter().map(|(name, weights)| (name, Intent::new(weights, false))).collect()
+        }),
         ..Journal::default()
     }
 }

@@ -48,10 +48,29 @@ fn a_newer_format_is_told_apart_from_a_torn_file() {
 fn an_intent_found_at_the_start_is_finished() {
     let mut journal = sample(8);
     let to_blue = Weights { blue: 100, green: 0 };
-    journal.intent = Some([("web".parse().unwrap(), to_blue)].into());
+    let changes = [("web".parse().unwrap(), to_blue)];
+    journal.intend(&changes, false);
     journal.settle();
     assert_eq!(journal.intent, None);
-    assert_eq!(journal.services[&"web".parse().unwrap()].weights, Some(to_blue));
+    assert_eq!(journal.services[&changes[0].0].weights, Some(to_blue));
+    assert_eq!(journal.services[&changes[0].0].forced, [].into());
+}
+
+#[test]
+fn an_intent_by_force_is_one_after_a_crash_too() {
+    let mut journal = sample(8);
+    let changes = [("web".parse().unwrap(), Weights { blue: 100, green: 0 })];
+    journal.intend(&changes, true);
+    assert!(journal.intends(&changes, true) && !journal.intends(&changes, false));
+    let mut read = decode(&encode(&journal).unwrap()).unwrap().journal;
+    read.settle();
+    assert_eq!(read.services[&changes[0].0].forced, [Color::Blue].into());
+}
+
+#[test]
+fn an_intent_of_an_older_journal_is_read() {
+    let intent: Intent = serde_json::from_str(r#"{"blue":0,"green":100}"#).unwrap();
+    assert_eq!(intent, Intent::new(Weights { blue: 0, green: 100 }, false));
 }
 
 #[test]

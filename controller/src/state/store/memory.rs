@@ -8,8 +8,8 @@ use super::{Loaded, NotSaved, Saving, Store};
 use crate::state::journal::{Journal, codec};
 use crate::testing::crash_points::CrashPoints;
 
-/// Keeps the bytes of a journal in memory. Clones keep the same ones, so that they outlive a
-/// controller that was ended.
+/// Keeps a journal in memory; what is read is what its bytes say. Clones keep the same one, so that it
+/// outlives a controller that was ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     kept: Arc<Mutex<Kept>>,
@@ -18,7 +18,7 @@ pub(crate) struct Memory {
 
 #[derive(Debug, Default)]
 struct Kept {
-    bytes: Option<Vec<u8>>,
+    journal: Option<Journal>,
     /// How many saves were begun.
     begun: u64,
     /// Which of them fail, counted from 1.
@@ -44,6 +44,13 @@ impl Memory {
         self.kept().full = full;
     }
 
+    /// Lets every save succeed from now on.
+    pub(crate) fn mend(&self) {
+        let mut kept = self.kept();
+        kept.full = false;
+        kept.fail.clear();
+    }
+
     /// How many saves were begun so far.
     #[must_use]
     pub(crate) fn saves(&self) -> u64 {
@@ -62,12 +69,12 @@ impl Memory {
 }
 
 impl Kept {
-    fn keep(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+    fn keep(&mut self, journal: Journal) -> io::Result<()> {
         self.begun += 1;
         if self.full || self.fail.contains(&self.begun) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.bytes = Some(bytes);
+        self.journal = Some(journal);
         Ok(())
     }
 }
@@ -75,10 +82,11 @@ impl Kept {
 impl Store for Memory {
     fn load(&self) -> Loaded {
         let kept = self.kept();
-        match kept.bytes.as_deref().map(codec::decode) {
-            None => Loaded::default(),
-            Some(Ok(decoded)) => Loaded { journal: decoded.journal, notes: Vec::new() },
-            Some(Err(error)) => Loaded { notes: vec![error.to_string()], ..Loaded::default() },
+        let Some(journal) = &kept.journal else { return Loaded::default() };
+        let bytes = codec::encode(journal).unwrap();
+        match codec::decode(&bytes) {
+            Ok(decoded) => Loaded { journal: decoded.journal, notes: Vec::new() },
+            Err(error) => Loaded { notes: vec![error.to_string()], ..Loaded::default() },
         }
     }
 
@@ -86,9 +94,8 @@ impl Store for Memory {
         Box::pin(async move {
             let failed =
                 |error: io::Error| NotSaved { place: "memory".into(), source: error.into() };
-            let bytes = codec::encode(&journal).map_err(failed)?;
             self.points.point("before a save").await;
-            let kept = self.kept().keep(bytes).map_err(failed);
+            let kept = self.kept().keep(journal).map_err(failed);
             self.points.point("after a save").await;
             kept
         })

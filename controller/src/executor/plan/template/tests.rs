@@ -3,13 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use bollard::models::ContainerCreateBody;
-use cutover_api::{Ending, Kind, Report};
+use cutover_api::{Ending, Kind, Report, Target, Weights};
 
 use super::*;
 use crate::engine::{State, WorkloadId};
 use crate::state::history::Entry;
 use crate::state::service::ServiceState;
-use crate::state::weights::{Target, Weights};
 
 fn container(name: &str, age: u64, labels: &[(&str, &str)]) -> Container {
     let mut container = Container::named(WorkloadId::local(name), name);
@@ -49,15 +48,15 @@ fn done(to: &str, labels: &[(&str, &str)]) -> ServiceState {
     state
 }
 
-fn site(active: Target, all: &[(Option<Color>, Container)], state: ServiceState) -> Site {
-    Site::of("web".parse().unwrap(), Weights::of(active), all, state)
+fn inventory(active: Target, all: &[(Option<Color>, Container)], state: ServiceState) -> Inventory {
+    Inventory::of("web".parse().unwrap(), Weights::of(active), all, state)
 }
 
-fn names(site: &Site, from: Color, to: Color) -> Vec<(String, Option<i64>)> {
-    let templates = site.templates(from, to);
+fn names(inventory: &Inventory, from: Color, to: Color) -> Vec<(String, Option<i64>)> {
+    let templates = inventory.templates(from, to);
     let wanted = templates.len();
     let name = |(n, template): (usize, &Template)| {
-        (template.name("web", to, n), site.number(template, n, wanted))
+        (template.name("web", to, n), inventory.number(template, n, wanted))
     };
     templates.iter().enumerate().map(name).collect()
 }
@@ -69,8 +68,8 @@ const GREEN: Option<Color> = Some(Color::Green);
 fn a_color_of_a_pair_is_made_like_itself_even_if_it_is_stopped() {
     let stopped = Container { state: State::Stopped, ..half("green", 9) };
     let all = [(BLUE, half("blue", 1)), (GREEN, stopped)];
-    let site = site(Target::Blue, &all, ServiceState::default());
-    let names = names(&site, Color::Blue, Color::Green);
+    let inventory = inventory(Target::Blue, &all, ServiceState::default());
+    let names = names(&inventory, Color::Blue, Color::Green);
     assert_eq!(names, [("p_web-green_1".to_owned(), Some(0))]);
 }
 
@@ -86,18 +85,18 @@ fn a_color_of_a_pair_that_is_gone_is_made_as_the_history_has_it() {
             ("cutover.color", "green"),
         ],
     );
-    let site = site(Target::Blue, &[(BLUE, half("blue", 1))], recorded);
-    assert_eq!(site.templates(Color::Blue, Color::Green)[0].image(), "app:3");
-    let names = names(&site, Color::Blue, Color::Green);
+    let inventory = inventory(Target::Blue, &[(BLUE, half("blue", 1))], recorded);
+    assert_eq!(inventory.templates(Color::Blue, Color::Green)[0].image(), "app:3");
+    let names = names(&inventory, Color::Blue, Color::Green);
     assert_eq!(names, [("p_web-green_1".to_owned(), Some(1))]);
 }
 
 #[test]
 fn a_color_of_a_pair_that_nobody_knows_is_like_the_other_but_not_for_compose() {
-    let site = site(Target::Blue, &[(BLUE, half("blue", 1))], ServiceState::default());
-    let templates = site.templates(Color::Blue, Color::Green);
+    let inventory = inventory(Target::Blue, &[(BLUE, half("blue", 1))], ServiceState::default());
+    let templates = inventory.templates(Color::Blue, Color::Green);
     assert!(matches!(templates.as_slice(), [Template::OtherHalf(_)]), "{templates:?}");
-    let names = names(&site, Color::Blue, Color::Green);
+    let names = names(&inventory, Color::Blue, Color::Green);
     assert_eq!(names, [("p_web-blue_1-green".to_owned(), None)]);
 }
 
@@ -116,8 +115,8 @@ fn a_lone_service_is_made_like_the_newest_release_that_serves() {
         (BLUE, container("p-web-5", 1, &labels("new"))),
         (GREEN, container("p-web-6", 0, &labels("idle"))),
     ];
-    let site = site(Target::Blue, &all, ServiceState::default());
-    let names = names(&site, Color::Blue, Color::Green);
+    let inventory = inventory(Target::Blue, &all, ServiceState::default());
+    let names = names(&inventory, Color::Blue, Color::Green);
     assert_eq!(names, [("p-web-5".to_owned(), Some(3))]);
 }
 
@@ -132,13 +131,26 @@ fn a_service_without_a_container_is_made_as_the_history_has_it() {
             ("com.docker.compose.version", "2.26.1"),
         ],
     );
-    let site = site(Target::Blue, &[], recorded);
-    let names = names(&site, Color::Blue, Color::Green);
+    let inventory = inventory(Target::Blue, &[], recorded);
+    let names = names(&inventory, Color::Blue, Color::Green);
     assert_eq!(names, [("p-web-1".to_owned(), Some(1))]);
 }
 
 #[test]
 fn where_nothing_is_left_and_nothing_was_recorded_there_is_no_template() {
-    let site = site(Target::Blue, &[], ServiceState::default());
-    assert!(site.templates(Color::Blue, Color::Green).is_empty());
+    let inventory = inventory(Target::Blue, &[], ServiceState::default());
+    assert!(inventory.templates(Color::Blue, Color::Green).is_empty());
+}
+
+#[test]
+fn of_two_colors_that_serve_one_that_has_nothing_does_not() {
+    let running = |color: &str| Container { state: State::Running, ..half(color, 5) };
+    let both = [(Some(Color::Blue), running("blue")), (Some(Color::Green), running("green"))];
+    let inventory_of = |all: &[_]| inventory(Target::Both, all, ServiceState::default());
+    assert!(inventory_of(&both).is_both());
+    for (n, from) in [Color::Blue, Color::Green].into_iter().enumerate() {
+        let alone = inventory_of(&both[n..=n]);
+        assert!(!alone.is_both());
+        assert_eq!(alone.direction(), (from, from.other()));
+    }
 }

@@ -158,3 +158,24 @@ fn nobody_else_may_read_what_is_written_nor_what_an_older_version_left() {
     assert_eq!(mode(&dir.disk.current()), 0o600);
     assert_eq!(mode(&dir.disk.previous()), 0o600);
 }
+
+#[test]
+fn a_journal_that_all_could_read_is_private_once_it_is_migrated_and_written_again() {
+    let dir = Dir::with_two();
+    let v1 = include_bytes!("../../journal/migrate/v1-in-monitor.json");
+    let state = dir.dir.path().join("state");
+    // The last one is what a crash in the middle of a write leaves.
+    for path in [dir.disk.current(), dir.disk.previous(), state.join("state.json.new")] {
+        fs::write(&path, v1).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+    }
+    let loaded = dir.disk.load();
+    for _ in 0..2 {
+        dir.disk.write(&loaded.journal).unwrap();
+        for file in fs::read_dir(&state).unwrap() {
+            let path = file.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+    assert_eq!(dir.disk.load().journal, loaded.journal);
+}

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::strategy::Strategy;
 use cutover_api::Phase;
 
-/// One service of a rollout.
+/// A service of a rollout: how it is rolled out. What its containers are is known to the executor.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Member {
+pub struct RolloutService {
     /// Its name.
-    pub service: ServiceName,
+    #[serde(rename = "service")]
+    pub name: ServiceName,
     /// How its containers are replaced.
     pub strategy: Strategy,
     /// How long each step may take.

@@ -1,4 +1,4 @@
-//! What comes back from what was asked for.
+//! What the task of a rollout is sent.
 
 use cutover_proxy::table::ServiceName;
 use cutover_rollout::{Event, Set};
@@ -7,9 +7,9 @@ use crate::engine::{Image, Spec};
 use crate::serving::ready::Ready;
 use crate::state::drains::DrainEnd;
 
-/// What comes back from what was asked for.
+/// A message to the task of a rollout: what became of what it has asked for, and what happens outside.
 #[derive(Debug)]
-pub(in crate::executor) enum Note {
+pub(in crate::executor) enum Message {
     /// A replica is there.
     Created {
         /// The set it belongs to.

@@ -30,7 +30,7 @@ impl Timeline {
 
 /// The counts; every client holds on to the same.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Counters {
     pub(super) timeline: Timeline,
     posts_sent: AtomicU64,
     /// Short: one record per request, all on one thread.
@@ -59,7 +59,7 @@ pub(super) struct Counts {
 /// How many failures are told in full.
 const TOLD_FAILURES: usize = 10;
 
-impl Tally {
+impl Counters {
     pub(super) fn new(timeline: Timeline) -> Self {
         Self { timeline, posts_sent: AtomicU64::new(0), counts: Mutex::default() }
     }

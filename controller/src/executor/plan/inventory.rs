@@ -1,20 +1,20 @@
-//! What there is of one service: its containers by color, its settings and who serves.
+//! The inventory of one service: its containers by color, its settings and who serves.
 
 use std::collections::BTreeMap;
 
+use cutover_api::{Target, Weights};
 use cutover_proxy::table::{Color, ServiceName};
 
 use crate::config::ServiceConfig;
 use crate::config::labels::Labels;
 use crate::engine::{Container, State};
 use crate::error::Error;
-use crate::executor::history::Release;
 use crate::serving::controller::Controller;
+use crate::state::history::Release;
 use crate::state::service::ServiceState;
-use crate::state::weights::{Target, Weights};
 
-/// One service's containers, sorted.
-pub(in crate::executor) struct Site {
+/// What there is of one service, as a plan needs it.
+pub(in crate::executor) struct Inventory {
     pub(in crate::executor) service: ServiceName,
     pub(in crate::executor) config: ServiceConfig,
     /// What the journal has of it.
@@ -34,7 +34,7 @@ struct Slotted {
     member: bool,
 }
 
-impl Site {
+impl Inventory {
     /// Finds a service's containers among all.
     ///
     /// # Errors
@@ -105,29 +105,35 @@ impl Site {
         self.labelled
     }
 
-    /// Whether both colors serve.
+    /// Whether both colors serve: one that has nothing that runs does not, whatever its share.
     pub(super) fn is_both(&self) -> bool {
         self.weights.active() == Target::Both
+            && Color::ALL.into_iter().all(|color| !self.running(color).is_empty())
     }
 
     /// The color that serves, and the one that is to serve.
-    pub(super) fn turn(&self) -> (Color, Color) {
-        match self.weights.active() {
-            Target::Green => (Color::Green, Color::Blue),
-            Target::Blue | Target::Both => (Color::Blue, Color::Green),
-        }
+    pub(super) fn direction(&self) -> (Color, Color) {
+        let from = match self.weights.active() {
+            Target::Green => Color::Green,
+            Target::Blue => Color::Blue,
+            Target::Both if self.running(Color::Blue).is_empty() => Color::Green,
+            Target::Both => Color::Blue,
+        };
+        (from, from.other())
     }
 
     /// The last release of a color that was done, as the history has it.
-    pub(super) fn last_release(&self, color: Color) -> Option<&Release> {
-        let mut done = self.journaled.history().iter().rev().filter(|entry| entry.is_done());
-        done.find(|entry| entry.to() == color)?.release()
+    pub(super) fn last_release(&self, color: Color) -> Option<Release> {
+        let ways = self.journaled.ways_back();
+        let mut done = ways.iter().rev().filter(|entry| entry.is_done());
+        done.find(|entry| entry.to() == color)?.release().cloned()
     }
 }
 
 /// The labels of the last release that was done, of a service that has no container.
 fn recorded(journaled: &ServiceState) -> Option<Labels> {
-    let mut done = journaled.history().iter().rev().filter(|entry| entry.is_done());
+    let ways = journaled.ways_back();
+    let mut done = ways.iter().rev().filter(|entry| entry.is_done());
     let spec = done.find_map(|entry| entry.release()?.specs.first())?;
     let labels = spec.body.labels.iter().flatten().map(|(k, v)| (k.as_str(), v.as_str()));
     Labels::parse(labels).ok().flatten()
@@ -139,7 +145,7 @@ fn labels_of(container: &Container) -> Option<Labels> {
 }
 
 #[cfg(test)]
-impl Site {
+impl Inventory {
     /// A service of these containers, by color.
     pub(super) fn of(
         service: ServiceName,

@@ -1,4 +1,4 @@
-//! What has been seen of containers: the last that Docker said of each, and who was told to end.
+//! What has been observed of containers: the last that Docker said of each, and who was told to end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use cutover_proxy::table::ServiceName;
 use tokio::time::Instant;
 
 use crate::config::ServiceConfig;
-use crate::config::labels::Labels;
+use crate::config::labels::{LabelErrors, Labels};
 use crate::engine::{Container, State, Transition, WorkloadId};
 use crate::state::classify::Home;
 
@@ -18,7 +18,7 @@ pub(crate) struct Workload {
     /// As Docker shows it.
     pub container: Container,
     /// What its labels say, or all that is wrong with them.
-    pub labels: Result<Labels, String>,
+    pub labels: Result<Labels, LabelErrors>,
     /// Its settings: its labels over those of the config file.
     pub settings: Arc<ServiceConfig>,
 }
@@ -31,10 +31,7 @@ impl Workload {
         services: &BTreeMap<ServiceName, ServiceConfig>,
     ) -> Option<Self> {
         let labels = container.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-        let labels = match Labels::parse(labels) {
-            Ok(labels) => Ok(labels?),
-            Err(errors) => Err(errors.to_string()),
-        };
+        let labels = Labels::parse(labels).transpose()?;
         let mut workload = Self { container, labels, settings: Arc::default() };
         workload.settle(services);
         Some(workload)
@@ -55,10 +52,10 @@ impl Workload {
     }
 }
 
-/// All that has been seen. Changed by the discovery as the engine tells; read by the
+/// All that has been observed. Changed by the discovery as the engine tells; read by the
 /// classification.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sighting {
+pub(crate) struct Observed {
     /// Where we are; `None` until all containers have been looked at once.
     pub home: Option<Home>,
     /// The compose project that we are in ourselves.
@@ -72,10 +69,15 @@ pub(crate) struct Sighting {
     moved: BTreeMap<WorkloadId, u64>,
 }
 
-impl Sighting {
+impl Observed {
     /// Every container of ours.
     pub(crate) fn workloads(&self) -> impl Iterator<Item = &Workload> {
         self.workloads.values()
+    }
+
+    /// Those whose labels cannot be read.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = &Workload> {
+        self.workloads.values().filter(|workload| workload.labels.is_err())
     }
 
     /// The containers of one service.
@@ -143,7 +145,9 @@ impl Sighting {
         }
     }
 
-    fn has_moved(&self, id: &WorkloadId, begun: u64) -> bool {
+    /// Whether something has happened to a container since a look was begun.
+    #[must_use]
+    pub(crate) fn has_moved(&self, id: &WorkloadId, begun: u64) -> bool {
         self.moved.get(id).is_some_and(|moved| *moved > begun)
     }
 
