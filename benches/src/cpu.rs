@@ -19,7 +19,7 @@ impl Usage {
     /// Reads the usage of a process and all its descendants, every thread of each.
     #[must_use]
     pub fn of_tree(root: u32) -> Self {
-        tree(root).into_iter().fold(Self::default(), |sum, pid| {
+        descendants(root).into_iter().fold(Self::default(), |sum, pid| {
             let one = Self::of_process(pid);
             Self {
                 total_ns: sum.total_ns + one.total_ns,
@@ -29,7 +29,9 @@ impl Usage {
         })
     }
 
-    fn of_process(pid: u32) -> Self {
+    /// Reads the usage of one process, every thread of it.
+    #[must_use]
+    pub fn of_process(pid: u32) -> Self {
         let mut total_ns = 0;
         for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten() {
             let on_cpu = task
@@ -57,7 +59,8 @@ impl Sub for Usage {
 }
 
 /// A process and all its descendants.
-fn tree(root: u32) -> Vec<u32> {
+#[must_use]
+pub fn descendants(root: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {

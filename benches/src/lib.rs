@@ -5,7 +5,7 @@
 //! machine drifts by more than the proxies differ. The modules, from the door to the cellar:
 //! [`compare`] runs the rounds, [`report`] prints them, [`peer`] starts a proxy, [`load`] loads it
 //! (with `wrk`, or with [`generator`]), [`upstream`] is the app behind it, [`rig`] places processes
-//! and [`cpu`] reads what they used.
+//! and [`cpu`] reads what they used. [`probes`] measures the controller alone.
 
 pub mod case;
 pub mod compare;
@@ -13,6 +13,7 @@ pub mod cpu;
 pub mod generator;
 pub mod load;
 pub mod peer;
+pub mod probes;
 pub mod report;
 pub mod rig;
 pub mod upstream;

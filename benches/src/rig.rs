@@ -4,6 +4,7 @@ use std::env;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,28 @@ pub fn enter_network() -> anyhow::Result<()> {
 #[must_use]
 pub fn inside_network() -> bool {
     env::var_os(INSIDE).is_some()
+}
+
+/// Builds Cutover as users do, unless that was done outside of the network; where it lies.
+///
+/// # Errors
+/// Fails when it does not build.
+pub fn built_cutover() -> anyhow::Result<PathBuf> {
+    let ours = env::current_exe()?;
+    let path = ours.parent().map(|directory| directory.join("cutover"));
+    let path = path.context("this program lies nowhere")?;
+    if !inside_network() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let built = Command::new("cargo")
+            .args(["build", "--release", "--locked", "--bin", "cutover"])
+            .current_dir(workspace)
+            .status()
+            .context("starting cargo; --cutover names a binary that is built")?;
+        if !built.success() {
+            bail!("cutover does not build");
+        }
+    }
+    Ok(path)
 }
 
 /// An address on loopback that nobody listens on.

@@ -88,7 +88,7 @@ struct Answers {
     kib: Vec<u8>,
     last_kib: Vec<u8>,
     mib: Vec<u8>,
-    posted: Vec<u8>,
+    short: Vec<u8>,
     unknown: Vec<u8>,
 }
 
@@ -98,7 +98,7 @@ impl Answers {
             kib: answer("200 OK", &[b'k'; 1 << 10]),
             last_kib: answer("200 OK\r\nconnection: close", &[b'k'; 1 << 10]),
             mib: answer("200 OK", &vec![b'm'; 1 << 20]),
-            posted: answer("200 OK", b"ok"),
+            short: answer("200 OK", b"ok"),
             unknown: answer("404 Not Found", b"no such path"),
         }
     }
@@ -108,7 +108,7 @@ impl Answers {
             Answer::Kib => &self.kib,
             Answer::LastKib => &self.last_kib,
             Answer::Mib => &self.mib,
-            Answer::Posted => &self.posted,
+            Answer::Short => &self.short,
             Answer::Unknown => &self.unknown,
         }
     }
@@ -130,7 +130,7 @@ enum Answer {
     Kib,
     LastKib,
     Mib,
-    Posted,
+    Short,
     Unknown,
 }
 
@@ -227,7 +227,7 @@ impl Connection {
             Some(b"/1k") if close => Answer::LastKib,
             Some(b"/1k") => Answer::Kib,
             Some(b"/1m") => Answer::Mib,
-            Some(b"/post") => Answer::Posted,
+            Some(b"/health" | b"/post") => Answer::Short,
             _ => Answer::Unknown,
         };
         let early = self.head.len() - end;

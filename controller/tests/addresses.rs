@@ -12,23 +12,22 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use cutover_harness::{Edge, IMAGE, eventually, fetch, pause};
+use cutover_harness::{Edge, Subnet, eventually, fetch, image, pause};
 
 #[test]
 fn no_request_reaches_the_next_container_at_a_former_address() {
     let Some(edge) = Edge::start() else { return };
-    let pid = std::process::id();
+    let subnet = Subnet::claim();
     let network = format!("{}-net", edge.service());
-    let prefix = format!("10.{}.{}", 150 + pid % 50, pid / 50 % 250);
-    edge.docker(&["network", "create", "--subnet", &format!("{prefix}.0/24"), &network]);
+    edge.docker(&["network", "create", "--subnet", &subnet.cidr(), &network]);
     let _gone = Gone(&edge, &network);
-    let address = format!("{prefix}.10");
+    let address = subnet.address(10).to_string();
     // Hardly any connection is kept, so that there is always one being made.
     let app = |name: &str, ip: &str| {
         let idle = "cutover.timeouts.upstream_idle=1ms";
         edge.app_with("blue", "1", name, &["--network", &network, "-l", idle, "--ip", ip])
     };
-    app("other", &format!("{prefix}.11"));
+    app("other", &subnet.address(11).to_string());
     edge.until_served("1");
     let load = edge.load();
     let rounds = if std::env::var_os("CUTOVER_EVERY").is_some() { 6 } else { 1 };
@@ -74,7 +73,7 @@ const WAYS: [Way; 5] = [Way::Crash, Way::Disconnect, Way::Kill, Way::Remove, Way
 /// A container without labels of ours that says `green`, ready to take the address.
 fn stranger(edge: &Edge, way: Way, network: &str, address: &str) -> String {
     let name = format!("{}-stranger", edge.service());
-    let image = format!("{IMAGE}:2");
+    let image = image("2");
     let verb = if way == Way::Disconnect { vec!["run", "-d"] } else { vec!["create"] };
     let own = ["--name", &name, "-e", "DEMO_COLOR=green"];
     // Where a network is left, he runs already and only has to join it.

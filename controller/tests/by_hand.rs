@@ -10,16 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use cutover_harness::{Edge, Load, eventually};
-
-macro_rules! on_an_engine {
-    () => {
-        match Edge::start() {
-            Some(edge) => edge,
-            None => return,
-        }
-    };
-}
+use cutover_harness::{Edge, Load, eventually, on_an_engine};
 
 #[test]
 fn an_app_that_comes_up_on_another_port_is_switched_to() {

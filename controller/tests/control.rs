@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use cutover_api::{ConfigStatus, Target};
 use cutover_controller::config::{Config, ServiceConfig, StaticEndpoint};
 use cutover_controller::serving::controller::Controller;
-use cutover_controller::state::status::ConfigStatus;
+use cutover_controller::serving::outside::Outside;
 use cutover_controller::state::store::Disk;
-use cutover_controller::state::weights::Target;
 use cutover_proxy::table::{Color, Pause, ServiceName};
 use cutover_proxy::{Listener, Proxy, Settings, serve_link};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -116,7 +116,7 @@ impl House {
         timeout(DEADLINE, waiting).await.expect("it never came to be");
     }
 
-    async fn flip(&self, to: Target) -> cutover_controller::serving::flip::Flipped {
+    async fn flip(&self, to: Target) -> cutover_api::Flipped {
         self.controller.flip(&web(), to, false).await.unwrap()
     }
 
@@ -134,7 +134,7 @@ impl Drop for House {
 fn start(dir: &Path, config: &Config) -> Controller {
     let store = Arc::new(Disk::new(dir.join("state")));
     let status = ConfigStatus { ok: true, ..ConfigStatus::default() };
-    Controller::start(config.clone(), status, store, &dir.join("proxy.sock"))
+    Controller::start(config.clone(), status, Outside::new(store, &dir.join("proxy.sock")))
 }
 
 fn fixed(address: SocketAddr) -> StaticEndpoint {
@@ -236,7 +236,7 @@ async fn a_tunnel_outlives_the_flip_until_its_deadline_closes_and_counts_it() {
     assert_eq!((drained.forced_requests, drained.forced_streams), (0, 1));
     assert!(drained.longest >= Duration::from_millis(400), "{drained:?}");
     assert_eq!(tunnel.0.read(&mut [0; 1]).await.unwrap_or(0), 0);
-    let metrics = house.controller.metrics().await;
+    let metrics = cutover_controller::http::metrics::render(&house.controller).await;
     let line = r#"cutover_drain_forced_total{service="web",kind="stream"} 1"#;
     assert!(metrics.contains(line), "{metrics}");
 }

@@ -9,33 +9,11 @@
     reason = "a panic is how a test fails"
 )]
 
-use cutover_harness::{App, Edge, IMAGE};
+use cutover_harness::{App, Edge, Subnet, image, on_an_engine};
 use serde_json::Value;
-
-macro_rules! on_an_engine {
-    () => {
-        match Edge::start() {
-            Some(edge) => edge,
-            None => return,
-        }
-    };
-}
 
 fn plan(edge: &Edge, tag: &str) -> Value {
     edge.cutover(&["plan", &edge.service(), "--tag", tag, "--json"]).report()
-}
-
-fn deploy(edge: &Edge, tag: &str) {
-    let service = edge.service();
-    let deploy = ["deploy", &service, "--tag", tag, "--monitor", "0s", "--keep-warm", "0s"];
-    let _done = edge.cutover(&deploy).success();
-}
-
-/// The one container that serves.
-fn serving(edge: &Edge) -> String {
-    let status = edge.service_status().unwrap();
-    let active = status["active"].as_str().unwrap();
-    status["colors"][active]["endpoints"][0]["container"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -43,7 +21,7 @@ fn an_image_that_cannot_be_looked_at_is_a_refusal_and_no_guess() {
     let edge = on_an_engine!();
     edge.replica("1", 1, false);
     edge.until_served("1");
-    let (name, service) = (serving(&edge), edge.service());
+    let (name, service) = (edge.serving(), edge.service());
     let image = edge.docker(&["inspect", "-f", "{{.Image}}", &name]);
     let before = edge.identity(&name);
     // As if a cleanup had removed it, or the engine did not answer in time.
@@ -52,9 +30,9 @@ fn an_image_that_cannot_be_looked_at_is_a_refusal_and_no_guess() {
     assert_ne!(said.code, 0, "{said:?}");
     assert_eq!(edge.identity(&name), before);
     edge.view().heal();
-    deploy(&edge, "2");
+    edge.deploy("2", "0s");
     let environment =
-        edge.docker(&["inspect", "-f", "{{join .Config.Env \"\\n\"}}", &serving(&edge)]);
+        edge.docker(&["inspect", "-f", "{{join .Config.Env \"\\n\"}}", &edge.serving()]);
     assert!(environment.lines().any(|line| line == "RELEASE=2"), "{environment}");
 }
 
@@ -70,11 +48,11 @@ fn what_the_user_set_is_kept_and_what_the_old_image_had_set_is_not() {
         "256m",
     ]);
     // The command is the user's, too.
-    let image = format!("{IMAGE}:1");
+    let image = image("1");
     let _name = app.with(&["--init"]).run_with(&["demo-app", "--color", "green"]);
     edge.until_served("1");
-    deploy(&edge, "2");
-    let copy = serving(&edge);
+    edge.deploy("2", "0s");
+    let copy = edge.serving();
     let inspect = |format: &str| edge.docker(&["inspect", "-f", format, &copy]);
     let environment = inspect("{{join .Config.Env \"\\n\"}}");
     assert!(environment.lines().any(|line| line == "MINE=1"), "{environment}");
@@ -92,7 +70,7 @@ fn a_cleared_entrypoint_stays_cleared() {
     let app = App::new(&edge, "web", "1").with(&["--entrypoint", ""]);
     let _name = app.run_with(&["/cutover", "demo-app"]);
     edge.until_served("1");
-    deploy(&edge, "2");
+    edge.deploy("2", "0s");
     edge.until_served("2");
 }
 
@@ -110,10 +88,10 @@ fn no_volume_with_data_is_removed() {
     let said = edge.cutover(&arguments);
     assert!([0, 3].contains(&said.code), "{said:?}");
     if said.code == 0 {
-        deploy(&edge, "3");
+        edge.deploy("3", "0s");
     }
     assert!(edge.engine.try_docker(&["volume", "inspect", &volume]).is_some(), "{volume} is gone");
-    edge.docker(&["rm", "-f", &serving(&edge)]);
+    edge.docker(&["rm", "-f", &edge.serving()]);
     for name in edge.containers() {
         edge.docker(&["rm", "-f", &name]);
     }
@@ -124,10 +102,9 @@ fn no_volume_with_data_is_removed() {
 fn what_a_copy_cannot_have_is_named_by_the_plan() {
     let edge = on_an_engine!();
     let network = format!("{}-net", edge.service());
-    let third = std::process::id() % 200;
-    let subnet = format!("10.233.{third}");
-    edge.docker(&["network", "create", "--subnet", &format!("{subnet}.0/24"), &network]);
-    let address = format!("{subnet}.77");
+    let subnet = Subnet::claim();
+    edge.docker(&["network", "create", "--subnet", &subnet.cidr(), &network]);
+    let address = subnet.address(77).to_string();
     let _name = App::new(&edge, "web", "1").with(&["--network", &network, "--ip", &address]).run();
     edge.until_served("1");
     let text = plan(&edge, "2").to_string();

@@ -6,16 +6,7 @@
 use std::io::Read as _;
 use std::time::Instant;
 
-use cutover_harness::{Edge, eventually};
-
-macro_rules! on_an_engine {
-    () => {
-        match Edge::start() {
-            Some(edge) => edge,
-            None => return,
-        }
-    };
-}
+use cutover_harness::{eventually, on_an_engine};
 
 #[test]
 fn status_says_which_engine_it_is() {
@@ -374,6 +365,10 @@ fn a_plan_names_blockers_and_changes_nothing() {
 }
 
 #[test]
+#[expect(
+    clippy::cognitive_complexity,
+    reason = "what happens is told in order; each assert counts"
+)]
 fn both_colors_are_replaced_one_after_the_other_and_their_weights_come_back() {
     let edge = on_an_engine!();
     edge.pair("1");

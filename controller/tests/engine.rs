@@ -34,7 +34,7 @@ fn start(live_restore: bool) -> Option<Edge> {
 }
 
 fn play(live_restore: bool) {
-    let Some(mut edge) = start(live_restore) else { return };
+    let Some(edge) = start(live_restore) else { return };
     let service = edge.service();
     let load = edge.load();
     let mut slowest = Duration::ZERO;
@@ -91,7 +91,7 @@ fn an_engine_that_takes_its_containers_with_it_finishes_or_undoes_the_rollout() 
 
 #[test]
 fn without_the_engine_a_deploy_is_refused_at_once_and_the_table_stays() {
-    let Some(mut edge) = start(true) else { return };
+    let Some(edge) = start(true) else { return };
     let service = edge.service();
     let deploy = ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "10m"];
     assert_eq!(edge.cutover(&deploy).code, 0);
@@ -136,7 +136,7 @@ fn an_engine_that_hangs_costs_no_request_and_a_deploy_is_refused_in_time() {
 
 #[test]
 fn what_was_stopped_and_comes_up_with_the_engine_is_stopped_again() {
-    let Some(mut edge) = start(false) else { return };
+    let Some(edge) = start(false) else { return };
     let service = edge.service();
     let deploy = ["deploy", &service, "--tag", "2", "--monitor", "0s", "--keep-warm", "0s"];
     assert_eq!(edge.cutover(&deploy).code, 0);

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -22,7 +22,7 @@ use std::time::Duration;
 use cutover_harness::static_edge::{
     StaticEdge as Edge, connect, get, head, ok, rest, talk, upstream,
 };
-use cutover_harness::{Load, PATIENCE, WallClock, eventually};
+use cutover_harness::{Load, PATIENCE, Port, WallClock, eventually};
 
 /// A service of two colors; `/hang` never ends, and `/health` of blue is what `blue_is_well` says.
 fn config(blue_is_well: &Arc<AtomicBool>, more: &str) -> String {
@@ -267,15 +267,20 @@ fn a_state_directory_that_cannot_be_written_fails_flips_and_no_request() {
 }
 
 /// One of the demo's apps, which knows large bodies; it ends with this.
-struct App(Child, SocketAddr);
+struct App {
+    process: Child,
+    address: SocketAddr,
+    _port: Port,
+}
 
 impl App {
     fn start(color: &str) -> Self {
-        // Free a moment ago.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = Port::claim();
         let mut app = Command::new(env!("CARGO_BIN_EXE_cutover"));
+        let address = port.address();
         app.args(["demo-app", "--listen", &address.to_string(), "--color", color]);
-        let app = Self(app.stdout(Stdio::null()).spawn().unwrap(), address);
+        let process = app.stdout(Stdio::null()).spawn().unwrap();
+        let app = Self { process, address, _port: port };
         eventually("the app answers", || TcpStream::connect(address).is_ok());
         app
     }
@@ -283,8 +288,8 @@ impl App {
 
 impl Drop for App {
     fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 
@@ -294,7 +299,7 @@ fn large_bodies_arrive_whole_whatever_flips_meanwhile() {
     let edge = Edge::start(&format!(
         "[listen]\n[runtime]\nworkers = 2\nstate_dir = \"{{root}}/state\"\n[docker]\nenable = false\n\
          [services.web]\nblue = [\"{}\"]\ngreen = [\"{}\"]\nprobe.path = \"/health\"\n",
-        blue.1, green.1
+        blue.address, green.address
     ));
     // In pieces, so that it takes some flips.
     let download = |address: SocketAddr, pause: Duration| {
@@ -325,7 +330,7 @@ fn large_bodies_arrive_whole_whatever_flips_meanwhile() {
             rest(&stream).lines().last().unwrap().to_owned()
         })
     };
-    let direct = (download(blue.1, Duration::ZERO), upload(blue.1, Duration::ZERO));
+    let direct = (download(blue.address, Duration::ZERO), upload(blue.address, Duration::ZERO));
     let direct = (direct.0.join().unwrap(), direct.1.join().unwrap());
     let pause = Duration::from_millis(30);
     let proxied = (download(edge.http, pause), upload(edge.http, pause));
@@ -512,6 +517,11 @@ fn a_drain_that_never_ends_ends_at_its_deadline_and_is_counted() {
 }
 
 #[test]
+#[expect(
+    clippy::cognitive_complexity,
+    clippy::too_many_lines,
+    reason = "what happens is told in order; each assert counts"
+)]
 fn a_wall_clock_that_jumps_ends_nothing_early_and_keeps_nothing_waiting() {
     let clock = WallClock::new();
     let release = Arc::new(AtomicBool::new(false));
@@ -653,7 +663,11 @@ fn a_color_flipped_to_by_force_serves_at_once_until_its_probes_have_passed() {
     // From here on its health counts again.
     blue_is_well.store(false, Ordering::Relaxed);
     eventually("blue is down again", || blue() == (false, Some("HTTP 503".into())));
-    assert!(get(edge.http, "/").unwrap_err().contains("x-cutover-reason: no_endpoint"));
+    let refused = |answer: Result<String, String>| {
+        answer.is_err_and(|answer| answer.contains("x-cutover-reason: no_endpoint"))
+    };
+    // Known, and a moment later in the table.
+    eventually("nobody serves", || refused(get(edge.http, "/")));
     // By force what serves already serves again.
     assert_eq!(flip(&["blue", "--force"]), Some(0));
     assert!(get(edge.http, "/").unwrap().ends_with("blue"));

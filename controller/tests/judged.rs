@@ -9,16 +9,7 @@
     reason = "a panic is how a test fails"
 )]
 
-use cutover_harness::{Edge, Running, eventually};
-
-macro_rules! on_an_engine {
-    () => {
-        match Edge::start() {
-            Some(edge) => edge,
-            None => return,
-        }
-    };
-}
+use cutover_harness::{Edge, Running, eventually, on_an_engine};
 
 fn deploy(edge: &Edge, tag: &str, monitor: &str) -> Running {
     let watch = edge.watch();

@@ -12,30 +12,15 @@
 
 use std::fs;
 
-use cutover_harness::{App, ComposeProject, Edge, IMAGE, Load, each_compose, eventually};
-
-macro_rules! on_an_engine {
-    () => {
-        match Edge::start() {
-            Some(edge) => edge,
-            None => return,
-        }
-    };
-}
+use cutover_harness::{
+    App, ComposeProject, Edge, Load, each_compose, eventually, image, on_an_engine,
+};
 
 /// Until the service is answered again, and by this release.
 fn until_answered_by(edge: &Edge, release: &str) {
     eventually(&format!("release {release} answers"), || {
-        let answer = cutover_harness::connect(edge.address())
-            .and_then(|mut stream| cutover_harness::ask(&mut stream, &edge.host(), "/"));
-        answer.is_ok_and(|answer| answer.field("x-demo-release") == Some(release))
+        edge.answering().as_deref() == Some(release)
     });
-}
-
-fn deploy(edge: &Edge, release: &str, keep_warm: &str) {
-    let service = edge.service();
-    let deploy = ["deploy", &service, "--tag", release, "--monitor", "0s"];
-    let _done = edge.cutover(&[&deploy[..], &["--keep-warm", keep_warm]].concat()).success();
 }
 
 /// What the last entry of the history says that it was.
@@ -50,7 +35,7 @@ fn what_rollouts_have_made_serves_on_when_the_journal_is_lost() {
         let edge = on_an_engine!();
         edge.replica("1", 1, false);
         edge.until_served("1");
-        deploy(&edge, "2", "0s");
+        edge.deploy("2", "0s");
         until_answered_by(&edge, "2");
         edge.crash(|edge| {
             let files =
@@ -79,7 +64,7 @@ fn a_container_that_a_tool_recreates_with_its_labels_serves_on() {
     let edge = on_an_engine!();
     edge.replica("1", 1, false);
     edge.until_served("1");
-    deploy(&edge, "2", "0s");
+    edge.deploy("2", "0s");
     until_answered_by(&edge, "2");
     // As Watchtower and Portainer do it: the same name, the same labels, another ID.
     let name = edge.containers().into_iter().find(|name| !edge.is_stopped(name)).unwrap();
@@ -87,7 +72,7 @@ fn a_container_that_a_tool_recreates_with_its_labels_serves_on() {
     let labels: std::collections::BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
     edge.docker(&["rm", "-f", &name]);
     let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let image = format!("{IMAGE}:2");
+    let image = image("2");
     let mut run = vec!["run", "-d", "--name", &name, "--network"];
     let network = edge.service();
     run.push(&network);
@@ -113,7 +98,7 @@ fn one_compose_service_that_is_edited_and_brought_up_serves_on() {
             project.up(&[]);
             until_answered_by(edge, release);
         }
-        deploy(edge, "1", "0s");
+        edge.deploy("1", "0s");
         until_answered_by(edge, "1");
     });
 }
@@ -122,11 +107,11 @@ fn one_compose_service_that_is_edited_and_brought_up_serves_on() {
 fn a_stack_that_is_taken_down_and_up_after_a_deploy_serves_again() {
     each_compose(|edge, compose| {
         let project = ComposeProject::lone(edge, compose, "1", &[]);
-        deploy(edge, "2", "0s");
+        edge.deploy("2", "0s");
         let _down = project.run(&["down", "--timeout", "3"]).success();
         project.up(&[]);
         until_answered_by(edge, "1");
-        deploy(edge, "3", "0s");
+        edge.deploy("3", "0s");
         until_answered_by(edge, "3");
     });
 }
@@ -135,7 +120,7 @@ fn a_stack_that_is_taken_down_and_up_after_a_deploy_serves_again() {
 fn the_warm_color_serves_when_the_last_container_of_the_one_that_serves_has_gone() {
     let edge = on_an_engine!();
     edge.pair("1");
-    deploy(&edge, "2", "60s");
+    edge.deploy("2", "60s");
     until_answered_by(&edge, "2");
     let active = edge.active();
     let serving =
@@ -195,7 +180,7 @@ fn a_share_for_a_color_without_endpoints_is_refused() {
     let said = edge.cutover(&["weight", &service, "blue=50", "green=50"]);
     assert_eq!(said.code, 2, "{said:?}");
     assert_eq!(edge.weights()["green"], 0, "{}", edge.weights());
-    deploy(&edge, "2", "0s");
+    edge.deploy("2", "0s");
 }
 
 #[test]
@@ -224,7 +209,7 @@ fn a_container_that_lives_on_after_its_stop_signal_comes_back() {
         edge.endpoints_up("blue") == 1 && edge.fetch().is_ok()
     });
     assert!(!edge.is_stopped(&name));
-    deploy(&edge, "2", "0s");
+    edge.deploy("2", "0s");
 }
 
 #[test]
@@ -257,7 +242,7 @@ fn a_pair_that_deploys_by_itself_leaves_the_lock_to_others() {
         let flip = edge.cutover(&["flip", &edge.service(), to]);
         assert_eq!(flip.code, 0, "{flip:?}");
     }
-    deploy(&edge, "2", "0s");
+    edge.deploy("2", "0s");
 }
 
 fn lost_nothing(load: Load) {

@@ -15,5 +15,5 @@ fn one_place_makes_the_proof_that_a_container_may_be_stopped() {
     layers::children(&source, &mut files);
     files.retain(|file| !file.ends_with("tests.rs"));
     files.retain(|file| fs::read_to_string(file).unwrap().contains("Drained::new("));
-    assert_eq!(files, [source.join("executor/at_rest.rs")]);
+    assert_eq!(files, [source.join("executor/prove_drained.rs")]);
 }

@@ -9,16 +9,9 @@
     reason = "a panic is how a test fails"
 )]
 
-use cutover_harness::{App, ComposeProject, Edge, IMAGE, each_compose, eventually};
-
-macro_rules! on_an_engine {
-    () => {
-        match Edge::start() {
-            Some(edge) => edge,
-            None => return,
-        }
-    };
-}
+use cutover_harness::{
+    App, COMPOSES, ComposeProject, Edge, each_compose, eventually, image, installed, on_an_engine,
+};
 
 /// Which container answers a path of the edge's host, by the name in its environment.
 fn answerer(edge: &Edge, path: &str) -> Option<String> {
@@ -72,9 +65,9 @@ fn labels_of_a_candidates_image_change_nothing_before_its_flip() {
     let edge = on_an_engine!();
     edge.pair("1");
     let tag = format!("labelled-{}", edge.service());
-    let container = edge.docker(&["create", "--network", "none", &format!("{IMAGE}:never-ready")]);
+    let container = edge.docker(&["create", "--network", "none", &image("never-ready")]);
     let change = "LABEL cutover.path=/elsewhere/ cutover.timeouts.hold=0s";
-    edge.docker(&["commit", "--change", change, &container, &format!("{IMAGE}:{tag}")]);
+    edge.docker(&["commit", "--change", change, &container, &image(&tag)]);
     edge.docker(&["rm", &container]);
     let load = edge.load();
     let service = edge.service();
@@ -86,7 +79,7 @@ fn labels_of_a_candidates_image_change_nothing_before_its_flip() {
     for name in edge.containers() {
         edge.docker(&["rm", "-f", &name]);
     }
-    edge.docker(&["rmi", &format!("{IMAGE}:{tag}")]);
+    edge.docker(&["rmi", &image(&tag)]);
 }
 
 /// A project that claims what is not its own.
@@ -146,7 +139,7 @@ fn a_host_and_all_its_paths_belong_to_the_project_that_had_it_first() {
 #[test]
 fn a_host_is_free_once_its_owners_last_container_has_been_removed() {
     let Some(edge) = Edge::start() else { return };
-    let compose = cutover_harness::COMPOSES[0];
+    let Some(compose) = installed(&edge, COMPOSES[0]) else { return };
     let owner = ComposeProject::lone(&edge, compose, "1", &[]);
     let _other = stranger(&edge, compose, &[]);
     eventually("it is left out", || edge.left_out().len() == 1);
@@ -157,7 +150,7 @@ fn a_host_is_free_once_its_owners_last_container_has_been_removed() {
 #[test]
 fn a_host_is_shared_with_the_projects_that_its_owner_names() {
     let Some(edge) = Edge::start() else { return };
-    let compose = cutover_harness::COMPOSES[0];
+    let Some(compose) = installed(&edge, COMPOSES[0]) else { return };
     let share = format!("cutover.share={}-other", edge.service());
     let mut owner = ComposeProject::of(&edge, compose, &["web"], "1");
     owner.lines.push("environment: {DEMO_NAME: owner}".to_owned());

@@ -11,12 +11,12 @@
     reason = "blocking test code; a panic is how a test fails"
 )]
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cutover_harness::{Edge, IMAGE, Outcome, eventually, not_tested};
+use cutover_harness::{Edge, Outcome, Port, eventually, image, not_tested};
 use serde_json::{Value, json};
 
 /// A registry, and an edge with nobody logged in, which goes first; returns where one is missing.
@@ -111,12 +111,12 @@ fn a_rollback_to_an_image_that_nobody_has_any_more_is_refused() {
     }
     edge.until_served("1");
     let local = registry.image("never-pushed");
-    let container = edge.docker(&["create", &format!("{IMAGE}:1")]);
+    let container = edge.docker(&["create", &image("1")]);
     edge.docker(&["commit", "--change", "ENV LOCAL=1", &container, &local]);
     edge.docker(&["rm", &container]);
     assert_eq!(deploy(&edge, &["--image", &local, "--pull", "never"]).code, 0);
     for release in ["2", "3"] {
-        assert_eq!(deploy(&edge, &["--image", &format!("{IMAGE}:{release}")]).code, 0);
+        assert_eq!(deploy(&edge, &["--image", &image(release)]).code, 0);
     }
     edge.docker(&["rmi", &local]);
     let before = (edge.active(), edge.containers());
@@ -128,6 +128,10 @@ fn a_rollback_to_an_image_that_nobody_has_any_more_is_refused() {
 }
 
 #[test]
+#[expect(
+    clippy::cognitive_complexity,
+    reason = "what happens is told in order; each assert counts"
+)]
 fn a_login_comes_from_the_caller_or_a_mounted_config_and_is_never_kept() {
     // Base64 of it has characters that differ between the alphabets.
     let password = "S3cret>>>pass???~~~word";
@@ -256,7 +260,7 @@ fn digest_of(pinned: &str) -> &str {
 /// A registry on loopback, which the engine may reach without TLS.
 struct Registry {
     process: Child,
-    port: u16,
+    port: Port,
     name: String,
     logins: Vec<(String, String)>,
     _dir: tempfile::TempDir,
@@ -271,12 +275,12 @@ impl Registry {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::claim();
         let mut config = json!({
             "version": 0.1,
             "log": {"level": "error"},
             "storage": {"filesystem": {"rootdirectory": dir.path().join("images")}},
-            "http": {"addr": format!("127.0.0.1:{port}")},
+            "http": {"addr": port.address().to_string()},
         });
         if !logins.is_empty() {
             let file = dir.path().join("htpasswd");
@@ -297,7 +301,7 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        eventually("the registry listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        eventually("the registry listens", || TcpStream::connect(port.address()).is_ok());
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("app{}-{number}", std::process::id());
         let logins = logins.iter().map(|(u, p)| ((*u).to_owned(), (*p).to_owned())).collect();
@@ -310,7 +314,7 @@ impl Registry {
     }
 
     fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number())
     }
 
     fn repository(&self) -> String {
@@ -328,7 +332,7 @@ impl Registry {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let image = format!("{}:push-{number}", self.repository());
         let change = format!("ENV PUSH={}-{number}", self.name);
-        let container = docker(&["create", &format!("{IMAGE}:{release}")]);
+        let container = docker(&["create", &cutover_harness::image(release)]);
         docker(&["commit", "--change", &change, &container, &image]);
         docker(&["rm", &container]);
         let config = match self.logins.first() {

@@ -14,7 +14,7 @@
 
 use std::process::Command;
 
-use cutover_harness::{ComposeProject, Edge, IMAGE, Load, each_compose, eventually};
+use cutover_harness::{ComposeProject, Edge, Load, each_compose, eventually, image};
 
 #[test]
 fn up_with_an_unchanged_file_does_not_undo_a_deploy() {
@@ -245,10 +245,6 @@ fn held(edge: &Edge) -> u64 {
     let text = String::from_utf8(output.stdout).unwrap();
     let name = format!("cutover_held_requests_total{{service=\"{}\"}} ", edge.service());
     text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
-}
-
-fn image(release: &str) -> String {
-    format!("{IMAGE}:{release}")
 }
 
 fn lost_nothing(load: Load) {

@@ -3,11 +3,11 @@
 //! `cargo run --release -p benches --bin compare -- --help`
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use benches::case::Case;
 use benches::compare::Plan;
 use benches::load::Generator;
@@ -93,7 +93,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn compare(arguments: &Arguments) -> anyhow::Result<()> {
-    let cutover = binary(arguments)?;
+    let cutover = match &arguments.cutover {
+        Some(path) => path.clone(),
+        None if arguments.peers.contains(&Peer::Cutover) => rig::built_cutover()?,
+        None => PathBuf::new(),
+    };
     let own_network = !arguments.no_netns;
     if own_network {
         rig::enter_network()?;
@@ -149,28 +153,6 @@ fn compare(arguments: &Arguments) -> anyhow::Result<()> {
         print!("{}", report::table(&setting, &results));
     }
     Ok(())
-}
-
-/// Builds Cutover as users do, unless a binary was named.
-fn binary(arguments: &Arguments) -> anyhow::Result<PathBuf> {
-    if let Some(path) = &arguments.cutover {
-        return Ok(path.clone());
-    }
-    let ours = std::env::current_exe()?;
-    let path = ours.parent().map(|directory| directory.join("cutover"));
-    let path = path.context("this program lies nowhere")?;
-    if arguments.peers.contains(&Peer::Cutover) && !rig::inside_network() {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let built = Command::new("cargo")
-            .args(["build", "--release", "--locked", "--bin", "cutover"])
-            .current_dir(workspace)
-            .status()
-            .context("starting cargo; --cutover names a binary that is built")?;
-        if !built.success() {
-            bail!("cutover does not build");
-        }
-    }
-    Ok(path)
 }
 
 fn word(value: impl clap::ValueEnum) -> String {

@@ -1,7 +1,7 @@
 //! Containers of the demo app, as a person or Compose would run them.
 
 use crate::engine_view::LABEL;
-use crate::{Edge, IMAGE};
+use crate::{Edge, image};
 
 /// A container of the app that is yet to run: `App::new(..).label(..).run()`.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl<'e> App<'e> {
         Self {
             edge,
             name: format!("{}-{name}", edge.service()),
-            image: format!("{IMAGE}:{release}"),
+            image: image(release),
             network: edge.service(),
             labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
             more: Vec::new(),

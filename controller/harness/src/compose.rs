@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Stdio;
 
-use crate::{Edge, IMAGE, Outcome, eventually, not_tested};
+use crate::{Edge, Outcome, eventually, image, not_tested};
 
 /// A Compose, by how it is called.
 pub type Compose = &'static [&'static str];
@@ -22,6 +22,16 @@ pub fn each_compose(play: impl Fn(&Edge, Compose)) {
             not_tested(&format!("`{}` is not installed", compose.join(" ")));
         }
     }
+}
+
+/// This Compose, or the other one where it is not installed.
+#[must_use]
+pub fn installed(edge: &Edge, wanted: Compose) -> Option<Compose> {
+    let found = [wanted].into_iter().chain(COMPOSES).find(|compose| is_installed(edge, compose));
+    if found.is_none() {
+        not_tested("no Compose is installed");
+    }
+    found
 }
 
 fn is_installed(edge: &Edge, compose: Compose) -> bool {
@@ -47,6 +57,10 @@ pub struct ComposeProject<'e> {
     pub own_labels: Vec<(String, String)>,
     /// Lines that are added to each of them, as `stop_signal: SIGQUIT`.
     pub lines: Vec<String>,
+    /// Lines at the file's top level, as `secrets: {..}`.
+    pub top: Vec<String>,
+    /// Variables of Compose's own environment.
+    pub environment: Vec<(String, String)>,
     dir: tempfile::TempDir,
 }
 
@@ -62,10 +76,12 @@ impl<'e> ComposeProject<'e> {
             compose,
             project: edge.service(),
             services: services.iter().map(|service| (*service).to_owned()).collect(),
-            image: format!("{IMAGE}:{release}"),
+            image: image(release),
             labels: Vec::new(),
             own_labels: Vec::new(),
             lines: Vec::new(),
+            top: Vec::new(),
+            environment: Vec::new(),
             dir: tempfile::tempdir().unwrap(),
         }
     }
@@ -106,7 +122,7 @@ impl<'e> ComposeProject<'e> {
 
     /// From now on of this release.
     pub fn release(&mut self, release: &str) {
-        self.image = format!("{IMAGE}:{release}");
+        self.image = image(release);
     }
 
     /// Writes the file as it is now.
@@ -134,6 +150,9 @@ impl<'e> ComposeProject<'e> {
                 writeln!(file, "    {line}").unwrap();
             }
         }
+        for line in &self.top {
+            writeln!(file, "{line}").unwrap();
+        }
         std::fs::write(self.dir.path().join("compose.yaml"), file).unwrap();
     }
 
@@ -160,6 +179,7 @@ impl<'e> ComposeProject<'e> {
     pub fn run(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.edge.engine.command(self.compose[0]);
         command
+            .envs(self.environment.iter().cloned())
             .args(&self.compose[1..])
             .args(["--project-name", &self.project, "--file"])
             .arg(self.dir.path().join("compose.yaml"))

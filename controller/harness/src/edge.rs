@@ -1,6 +1,6 @@
 //! A running Cutover in front of a Docker engine, with a service of its own.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,8 +11,8 @@ use crate::command::send;
 use crate::engine_view::LABEL;
 use crate::load::Clients;
 use crate::{
-    Engine, EngineView, Load, Outcome, Permit, PhaseWatch, Running, begin, binary, eventually,
-    fetch, pause,
+    Engine, EngineView, Load, Outcome, Permit, PhaseWatch, Port, Running, ask, begin, binary,
+    connect, eventually, fetch, pause,
 };
 
 /// A running Cutover with a service of its own on the engine.
@@ -21,7 +21,7 @@ pub struct Edge {
     dir: tempfile::TempDir,
     run: Mutex<Child>,
     environment: Vec<(String, String)>,
-    address: SocketAddr,
+    port: Port,
     service: String,
     view: Option<EngineView>,
     /// The engine it stands in front of.
@@ -82,12 +82,13 @@ impl Builder {
         let view = engine
             .is_shared()
             .then(|| EngineView::begin(dir.path().join("docker.sock"), engine.socket(), &service));
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::claim();
         let state = self.state.unwrap_or_else(|| dir.path().join("state"));
         let socket = view.as_ref().map_or_else(|| engine.socket(), |view| view.socket().to_owned());
         let config = format!(
-            "[listen]\nhttp = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\ncontrol = \"{dir}/c.sock\"\n\
+            "[listen]\nhttp = \"{address}\"\nadmin = \"127.0.0.1:0\"\ncontrol = \"{dir}/c.sock\"\n\
              [runtime]\nstate_dir = \"{state}\"\nworkers = 1\n[docker]\nsocket = \"{socket}\"\n{more}",
+            address = port.address(),
             dir = dir.path().display(),
             state = state.display(),
             socket = socket.display(),
@@ -95,9 +96,8 @@ impl Builder {
         );
         std::fs::write(dir.path().join("cutover.toml"), config).unwrap();
         let run = Mutex::new(run(dir.path(), &self.environment));
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let environment = self.environment;
-        let edge = Edge { dir, run, environment, address, service, view, engine, _permit: permit };
+        let edge = Edge { dir, run, environment, port, service, view, engine, _permit: permit };
         eventually("the edge answers", || edge.status().is_some());
         Some(edge)
     }
@@ -119,7 +119,7 @@ impl Edge {
     /// Where it serves.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// Its service; containers, networks and projects of the test have names that begin so.
@@ -178,7 +178,7 @@ impl Edge {
     /// The same, to be told more before they start.
     #[must_use]
     pub fn clients(&self) -> Clients {
-        Load::on(self.address, &self.host())
+        Load::on(self.address(), &self.host())
     }
 
     /// The first word of one answer of its service, which must be a 200.
@@ -186,13 +186,27 @@ impl Edge {
     /// # Errors
     /// Fails where there is no whole answer, or another one.
     pub fn fetch(&self) -> std::io::Result<String> {
-        fetch(self.address, &self.host())
+        fetch(self.address(), &self.host())
+    }
+
+    /// The release that answers on its service; `None` where there is no whole answer.
+    #[must_use]
+    pub fn answering(&self) -> Option<String> {
+        self.answering_on(&self.host())
+    }
+
+    /// The same on another host.
+    #[must_use]
+    pub fn answering_on(&self, host: &str) -> Option<String> {
+        let mut stream = connect(self.address()).ok()?;
+        let answer = ask(&mut stream, host, "/").ok()?;
+        Some(answer.field("x-demo-release")?.to_owned())
     }
 
     /// An answer that has begun and goes on until somebody ends it.
     #[must_use]
     pub fn begin(&self, path: &str) -> TcpStream {
-        begin(self.address, &self.host(), path)
+        begin(self.address(), &self.host(), path)
     }
 
     /// What `docker` says.
@@ -224,6 +238,16 @@ impl Edge {
             .stderr(Stdio::piped())
             .spawn();
         Running(child.unwrap())
+    }
+
+    /// Deploys a release that is judged by nobody, and keeps the one before it warm for so long.
+    ///
+    /// # Panics
+    /// When it is not done.
+    pub fn deploy(&self, release: &str, keep_warm: &str) {
+        let service = self.service();
+        let deploy = ["deploy", &service, "--tag", release, "--monitor", "0s"];
+        let _done = self.cutover(&[&deploy[..], &["--keep-warm", keep_warm]].concat()).success();
     }
 
     /// Starts another edge on the same engine, with a state of its own, and ends it once it has seen
@@ -263,7 +287,7 @@ impl Edge {
         process.kill().unwrap();
         process.wait().unwrap();
         // Its children die with it.
-        eventually("nobody serves any more", || TcpStream::connect(self.address).is_err());
+        eventually("nobody serves any more", || TcpStream::connect(self.address()).is_err());
         meanwhile(self);
         *process = run(self.dir.path(), &self.environment);
         drop(process);
@@ -329,4 +353,15 @@ fn run(dir: &Path, environment: &[(String, String)]) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
+}
+
+/// An [`Edge`] on the engine of this machine. Where there is none, the test says so and ends.
+#[macro_export]
+macro_rules! on_an_engine {
+    () => {
+        match $crate::Edge::start() {
+            Some(edge) => edge,
+            None => return,
+        }
+    };
 }

@@ -1,12 +1,12 @@
 //! The Docker engine that tests run on.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::own_engine::OwnEngine;
-use crate::{Outcome, binary, eventually};
+use crate::{Outcome, eventually};
 
 /// An engine with the images of the demo app.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ impl Engine {
     }
 
     /// Whether other tests use it at the same time.
-    pub(crate) fn is_shared(&self) -> bool {
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
         self.0.is_none()
     }
 
@@ -80,16 +81,16 @@ impl Engine {
     ///
     /// # Panics
     /// When it is not our own.
-    pub fn end(&mut self, signal: &str) {
-        self.0.as_mut().expect("only our own engine is ended").end(signal);
+    pub fn end(&self, signal: &str) {
+        self.0.as_ref().expect("only our own engine is ended").end(signal);
     }
 
     /// Starts our own engine again and waits until it answers.
     ///
     /// # Panics
     /// When it is not our own.
-    pub fn begin(&mut self) {
-        self.0.as_mut().expect("only our own engine is started").begin();
+    pub fn begin(&self) {
+        self.0.as_ref().expect("only our own engine is started").begin();
         self.until_it_answers();
     }
 
@@ -135,40 +136,6 @@ impl Engine {
     fn until_it_answers(&self) {
         eventually("the engine answers", || self.answers());
     }
-
-    /// Images of the demo app, from this very binary and the libraries it needs: nothing is pulled.
-    fn make_images(&self) {
-        let root = tempfile::tempdir().unwrap();
-        let binary = binary();
-        std::fs::copy(&binary, root.path().join("cutover")).unwrap();
-        // Symbols make a debug binary ten times as large; without `strip` it is only slower.
-        Command::new("strip").arg(root.path().join("cutover")).status().ok();
-        for library in libraries(&binary) {
-            let to = root.path().join(library.strip_prefix("/").unwrap());
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(&library, to).unwrap();
-        }
-        let import = format!(
-            "tar -C {} -c . | docker import --change 'ENTRYPOINT [\"/cutover\",\"demo-app\"]' \
-             --change 'EXPOSE 8000' --change 'ENV RELEASE=1' - {IMAGE}:1",
-            root.path().display()
-        );
-        let imported = self.command("sh").args(["-c", &import]).output().unwrap();
-        assert!(imported.status.success(), "{imported:?}");
-        for release in ["2", "3"] {
-            self.variant(release, &format!("ENV RELEASE={release}"));
-        }
-        for fault in FAULTS {
-            self.variant(fault, &format!("ENV DEMO_FAULT={fault}"));
-        }
-    }
-
-    fn variant(&self, tag: &str, change: &str) {
-        let base = format!("{IMAGE}:1");
-        let container = self.docker(&["create", "--network", "none", &base]);
-        self.docker(&["commit", "--change", change, &container, &format!("{IMAGE}:{tag}")]);
-        self.docker(&["rm", &container]);
-    }
 }
 
 impl Drop for Engine {
@@ -203,26 +170,3 @@ pub fn not_tested(reason: &str) {
     let line = format!("NOT TESTED with Docker: {reason}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
-
-/// The shared libraries of a binary, its loader among them; none for a static one.
-fn libraries(binary: &Path) -> Vec<PathBuf> {
-    let output = Command::new("ldd").arg(binary).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let words = text.split_whitespace().filter(|word| word.starts_with('/'));
-    words.map(PathBuf::from).collect()
-}
-
-/// The repository of the demo app's images; the tags are `1` to `3`, and the names of faults.
-pub const IMAGE: &str = "cutover-test-app";
-const FAULTS: [&str; 10] = [
-    "errors",
-    "exit",
-    "exit-later",
-    "half-errors",
-    "hang",
-    "leak",
-    "never-ends",
-    "never-ready",
-    "slow-start",
-    "wrong-port",
-];

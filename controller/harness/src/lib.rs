@@ -18,12 +18,15 @@
 )]
 
 mod app;
+mod claim;
 mod command;
 mod compose;
+mod dice;
 mod edge;
 mod engine;
 mod engine_view;
 mod events;
+mod images;
 mod load;
 mod own_engine;
 mod permit;
@@ -34,12 +37,15 @@ mod wait;
 mod wall_clock;
 
 pub use self::app::App;
+pub use self::claim::{Port, Subnet};
 pub use self::command::{Outcome, Running, binary};
-pub use self::compose::{COMPOSES, Compose, ComposeProject, each_compose};
+pub use self::compose::{COMPOSES, Compose, ComposeProject, each_compose, installed};
+pub use self::dice::Dice;
 pub use self::edge::Edge;
-pub use self::engine::{Engine, IMAGE, not_tested};
+pub use self::engine::{Engine, not_tested};
 pub use self::engine_view::EngineView;
 pub use self::events::PhaseWatch;
+pub use self::images::{image, repository};
 pub use self::load::{Answer, Clients, Load, Observer, Served, ask, begin, connect, fetch};
 pub use self::permit::Permit;
 pub use self::processes::{Footprint, Process};

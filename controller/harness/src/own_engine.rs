@@ -4,6 +4,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::Subnet;
 
 /// An engine that nobody else uses.
 #[derive(Debug)]
@@ -12,8 +15,9 @@ pub(crate) struct OwnEngine {
     /// As where it is a unit of its own: it outlives the daemon. One that the daemon starts itself
     /// dies with it, and as a zombie of nobody's it keeps the next daemon from starting another.
     containerd: Child,
-    daemon: Child,
+    daemon: Mutex<Child>,
     name: String,
+    _subnet: Subnet,
     live_restore: bool,
 }
 
@@ -22,9 +26,11 @@ impl OwnEngine {
     pub(crate) fn start(live_restore: bool, driver: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::tempdir().unwrap();
-        let third = std::process::id() + 7 * NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("cut{third}");
-        let address = format!("10.{}.{}.1/24", 200 + third % 50, third / 50 % 250);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // At most 15 bytes, as the kernel wants it of a device.
+        let name = format!("cut{}-{number}", std::process::id());
+        let subnet = Subnet::claim();
+        let address = format!("{}/24", subnet.address(1));
         // A bridge of its own: without a name it would take, and with `none` remove, the system's.
         ip(&["link", "add", &name, "type", "bridge"]);
         ip(&["addr", "add", &address, "dev", &name]);
@@ -38,7 +44,7 @@ impl OwnEngine {
         std::fs::write(dir.path().join("daemon.json"), config).unwrap();
         let containerd = start_containerd(dir.path());
         let daemon = start_daemon(dir.path(), &name);
-        Self { dir, containerd, daemon, name, live_restore }
+        Self { dir, containerd, daemon: Mutex::new(daemon), name, _subnet: subnet, live_restore }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -50,16 +56,20 @@ impl OwnEngine {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        crate::command::send(signal, self.daemon.id());
+        crate::command::send(signal, self.daemon().id());
     }
 
-    pub(crate) fn end(&mut self, signal: &str) {
+    pub(crate) fn end(&self, signal: &str) {
         self.signal(signal);
-        self.daemon.wait().unwrap();
+        self.daemon().wait().unwrap();
     }
 
-    pub(crate) fn begin(&mut self) {
-        self.daemon = start_daemon(self.dir.path(), &self.name);
+    pub(crate) fn begin(&self) {
+        *self.daemon() = start_daemon(self.dir.path(), &self.name);
+    }
+
+    fn daemon(&self) -> MutexGuard<'_, Child> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,7 +82,7 @@ impl Drop for OwnEngine {
             }
         }
         self.signal("-TERM");
-        self.daemon.wait().ok();
+        self.daemon().wait().ok();
         let under = self.dir.path().display().to_string();
         self.containerd.kill().ok();
         self.containerd.wait().ok();

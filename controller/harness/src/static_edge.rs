@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::{PATIENCE, binary, eventually};
+use crate::{PATIENCE, Port, binary, eventually};
 
 /// A running Cutover without Docker.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct StaticEdge {
     /// Where its metrics are.
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    _port: Port,
 }
 
 impl StaticEdge {
@@ -39,8 +40,8 @@ impl StaticEdge {
 
     /// As `start_as`, in a directory that is there.
     pub fn start_in(directory: tempfile::TempDir, config: &str, script: &str) -> Self {
-        // Free a moment ago; the supervisor says if it is not any more.
-        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = Port::claim();
+        let admin = port.address();
         let root = directory.path().display().to_string();
         let listen = format!(
             "[listen]\nhttp = \"127.0.0.1:0\"\nadmin = \"{admin}\"\ncontrol = \"{root}/run/control.sock\"\n"
@@ -68,7 +69,7 @@ impl StaticEdge {
                 lines.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        let mut edge = Self { directory, supervisor, http: admin, admin, log };
+        let mut edge = Self { directory, supervisor, http: admin, admin, log, _port: port };
         eventually("it listens", || match edge.line("listening address=") {
             Some(line) => {
                 let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap();

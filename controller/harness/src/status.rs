@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Edge, IMAGE, eventually};
+use crate::{Edge, eventually, image};
 
 impl Edge {
     /// The whole status; `None` while the control side does not answer.
@@ -41,6 +41,17 @@ impl Edge {
     #[must_use]
     pub fn active(&self) -> String {
         self.service_status().unwrap()["active"].as_str().unwrap().to_owned()
+    }
+
+    /// The container that serves, the first of them.
+    ///
+    /// # Panics
+    /// When the service is not known.
+    #[must_use]
+    pub fn serving(&self) -> String {
+        let status = self.service_status().unwrap();
+        let active = status["active"].as_str().unwrap();
+        status["colors"][active]["endpoints"][0]["container"].as_str().unwrap().to_owned()
     }
 
     /// The rollout under way, or null.
@@ -140,7 +151,7 @@ impl Edge {
     /// # Panics
     /// When they are not within a minute.
     pub fn until_served(&self, release: &str) {
-        let image = format!("{IMAGE}:{release}");
+        let image = image(release);
         eventually(&format!("release {release} serves"), || {
             let Some(status) = self.service_status() else { return false };
             let active = status["active"].as_str().unwrap_or_default();

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use cutover_harness::{COMPOSES, ComposeProject, Outcome};
+use cutover_harness::{COMPOSES, ComposeProject, Outcome, installed};
 
 use crate::play::Play;
 
 type Move = fn(&mut Play<'_>, usize);
 
 /// How often each comes up, by the number before it.
-const MOVES: [(usize, Move); 29] = [
+const MOVES: [(usize, Move); 30] = [
     (3, stop),
     (5, kill),
     (2, restart),
@@ -38,6 +38,7 @@ const MOVES: [(usize, Move); 29] = [
     (1, weight),
     (2, crash_role),
     (1, crash_all),
+    (2, restart_engine),
     (3, foreign),
 ];
 
@@ -142,7 +143,8 @@ fn pause(play: &mut Play<'_>, service: usize) {
     while Instant::now() < until {
         cutover_harness::pause();
     }
-    play.docker(&id, &["unpause", &name]);
+    // By its ID: a rollout may have given it another name.
+    play.docker(&id, &["unpause", &id]);
 }
 
 fn rename(play: &mut Play<'_>, service: usize) {
@@ -333,18 +335,39 @@ fn crash_all(play: &mut Play<'_>, _: usize) {
     play.crashed = Some(Instant::now());
 }
 
+/// An engine of the game's own ends and comes back; not the one that others use, too.
+fn restart_engine(play: &mut Play<'_>, _: usize) {
+    let engine = &play.edge.engine;
+    if engine.is_shared() {
+        return;
+    }
+    let signal = play.dice.pick(&["-TERM", "-KILL"]);
+    let seconds = play.dice.below(4);
+    engine.end(signal);
+    let until = Instant::now() + Duration::from_secs(seconds as u64);
+    while Instant::now() < until {
+        cutover_harness::pause();
+    }
+    engine.begin();
+    play.note(&format!("the engine was ended by {signal} for {seconds} s"));
+    let now = Instant::now();
+    let projects = play.services.iter().map(|service| (now, service.project.project.clone()));
+    play.touched.extend(projects);
+    play.crashed = Some(now);
+}
+
 /// Another project that claims what is not its own; or it goes.
 fn foreign(play: &mut Play<'_>, service: usize) {
     let disputed = !play.containers.look().disputed.is_empty();
     if play.foreign.is_some() || disputed {
         if disputed || play.dice.one_in(2) {
-            play.foreign = None;
-            play.note("the foreign project is down");
+            play.end_foreign();
         }
         return;
     }
     let victim = play.services[service].name.clone();
-    let compose = play.dice.pick(&COMPOSES);
+    let wanted = play.dice.pick(&COMPOSES);
+    let Some(compose) = installed(play.edge, wanted) else { return };
     let mut project = ComposeProject::of(play.edge, compose, &["web"], "2");
     project.project += "-foreign";
     let own = format!("{}-foreign", play.edge.service());

@@ -1,6 +1,6 @@
 //! What is true on the engine: which containers there are, and which have been ready since when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(200);
 /// For a container's answer to our own probe.
-const PATIENCE: Duration = Duration::from_millis(800);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A container as it was last seen.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Seen {
     pub(crate) project: String,
     pub(crate) image: String,
     pub(crate) state: String,
+    /// Its labels are known ones: it can be served, and has a claim to its host.
+    pub(crate) readable: bool,
     /// Since when it has passed its own probe at every look.
     pub(crate) ready: Option<Instant>,
 }
@@ -42,6 +44,8 @@ pub(crate) struct Look {
     pub(crate) all: BTreeMap<String, Seen>,
     /// When a container of a service that was ready was not any more, and which.
     pub(crate) losses: Vec<(Instant, Seen)>,
+    /// The IDs of those beside which no other one was ready then.
+    pub(crate) last: BTreeSet<String>,
     /// Services whose owner had no container while somebody else claimed them: who has them now is
     /// open until the other has gone.
     pub(crate) disputed: BTreeMap<String, Instant>,
@@ -147,11 +151,12 @@ fn found(container: &Value) -> Option<Found> {
         // A copy has the labels of what it copies.
         project: label("com.docker.compose.project"),
         image: text(&container["Image"]),
+        readable: label("cutover.nonsense").is_empty(),
         ready: None,
         state,
     };
     // One with a label that nobody knows is left out, whatever it answers.
-    let runs = seen.state == "running" && label("cutover.nonsense").is_empty();
+    let runs = seen.state == "running" && seen.readable;
     let probe = address.filter(|_| runs).map(|address| (address, label("cutover.probe.path")));
     Some(Found { seen, probe })
 }
@@ -190,6 +195,12 @@ fn note(look: &mut Look, found: Vec<Found>, answers: &[Option<Answer>]) {
         if before.ready.is_some() && !now_ready {
             let mut lost = before.clone();
             lost.state = all.get(id).map_or("removed", |seen| &seen.state).to_owned();
+            let beside = |seen: &Seen| {
+                seen.ready.is_some() && seen.service == lost.service && seen.project == lost.project
+            };
+            if !all.values().any(beside) {
+                look.last.insert(id.clone());
+            }
             look.losses.push((now, lost));
         }
     }
@@ -198,7 +209,7 @@ fn note(look: &mut Look, found: Vec<Found>, answers: &[Option<Answer>]) {
     let projects: Vec<_> = look.owners.iter().map(|(_, project)| project.clone()).collect();
     let other = look.all.values().any(|seen| !projects.contains(&seen.project));
     for (service, project) in look.owners.clone() {
-        if other && look.of(&service, &project).next().is_none() {
+        if other && !look.of(&service, &project).any(|seen| seen.readable) {
             look.disputed.insert(service, now);
         } else if !other && look.disputed.remove(&service).is_some() {
             look.settled.insert(service, now);

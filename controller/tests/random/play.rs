@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use cutover_harness::{COMPOSES, ComposeProject, Edge, Load, Running, eventually, pause};
+use cutover_harness::{
+    COMPOSES, ComposeProject, Dice, Edge, Engine, Load, Running, eventually, installed, pause,
+};
 
 use crate::answers::{Answers, Event, Said};
 use crate::containers::{Containers, Look, Seen};
-use crate::dice::Dice;
 
 /// A service and the compose project that it belongs to.
 pub(crate) struct Service<'e> {
@@ -43,8 +44,10 @@ fn grace() -> Duration {
 impl Play<'_> {
     /// Plays one seed; what was violated, with the commands. `None` where no engine answers.
     pub(crate) fn run(mut dice: Dice, long: Duration) -> Option<Vec<String>> {
-        let edge = Edge::builder().start()?;
-        let compose = dice.pick(&COMPOSES);
+        let (own, live_restore) = (dice.one_in(4), dice.one_in(2));
+        let own = own.then(|| Edge::builder().start_on(|| Engine::own(live_restore))).flatten();
+        let edge = own.or_else(Edge::start)?;
+        let compose = installed(&edge, dice.pick(&COMPOSES))?;
         let mut services: Vec<Service<'_>> = Vec::new();
         for (suffix, parts) in [("", &["web-blue", "web-green"][..]), ("-lone", &["web"])] {
             let mut project = ComposeProject::of(&edge, compose, parts, "1");
@@ -81,7 +84,8 @@ impl Play<'_> {
             begun: Instant::now(),
             violations: Vec::new(),
         };
-        play.note(&format!("with {}", compose.join(" ")));
+        let engine = if edge.engine.is_shared() { "the engine of all" } else { "its own engine" };
+        play.note(&format!("with {} on {engine}", compose.join(" ")));
         while play.begun.elapsed() < long && play.violations.is_empty() {
             play.act();
             // Some moves follow each other without a pause.
@@ -124,7 +128,7 @@ impl Play<'_> {
                 let from = [ready, look.last_loss(&service.name), self.crashed, Some(start)];
                 from.into_iter().flatten().max().is_some_and(|from| from.elapsed() > grace())
             });
-            if let Some(service) = late {
+            if let Some(service) = late.filter(|service| !self.answers_now(service)) {
                 let failures = service.answers.take_failures();
                 let last = failures.last().map(|event| format!("{:?}", event.said));
                 let others = service.answers.take_others();
@@ -141,6 +145,17 @@ impl Play<'_> {
             pause();
         }
         self.judge();
+    }
+
+    /// Whether a request that begins now is answered by its owner. Those of the load may wait for an
+    /// app that was paused with them.
+    fn answers_now(&self, service: &Service<'_>) -> bool {
+        let host = format!("{}.test", service.name);
+        let answer = cutover_harness::connect(self.edge.address()).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+            cutover_harness::ask(&mut stream, &host, "/")
+        });
+        answer.is_ok_and(|a| a.field("x-demo-name") == Some(service.project.project.as_str()))
     }
 
     /// Looks at what has been answered, and at what has gone, since the last time.
@@ -192,7 +207,10 @@ impl Play<'_> {
         let lost = look.losses.iter().any(|(at, seen)| seen.service == service.name && within(*at));
         let ready = look.ready_since(&service.name, &service.project.project);
         let crashed = self.crashed.is_some_and(|at| at >= from);
+        // It was open whose the service is, and a request waits for whom it was given to.
+        let settled = look.settled.get(&service.name).is_some_and(|at| *at >= from);
         lost || crashed
+            || settled
             || look.disputed.contains_key(&service.name)
             || ready.is_none_or(|at| at > from)
     }
@@ -204,10 +222,17 @@ impl Play<'_> {
             .touched
             .iter()
             .any(|(when, what)| (*what == lost.id || *what == lost.project) && *when + moment > at);
+        let ours = self.services.iter().any(|service| service.project.project == lost.project);
         let ended = ["exited", "removed", "dead"].contains(&lost.state.as_str());
         let by_itself = lost.image.contains("exit") || lost.image.contains("leak");
-        let alone = look.ready_since(&lost.service, &lost.project).is_none_or(|ready| ready >= at);
-        ended && alone && !touched && !by_itself
+        ours && ended && look.last.contains(&lost.id) && !touched && !by_itself
+    }
+
+    /// The project that claims what is not its own goes.
+    pub(crate) fn end_foreign(&mut self) {
+        if self.foreign.take().is_some() {
+            self.note("the foreign project is down");
+        }
     }
 
     pub(crate) fn violate(&mut self, line: String) {
@@ -229,15 +254,16 @@ impl Play<'_> {
         for id in paused.lines() {
             self.edge.engine.try_docker(&["unpause", id]);
         }
-        self.foreign = None;
+        self.end_foreign();
         for deploy in self.deploys.drain(..) {
             let _ended = deploy.wait();
         }
         for n in 0..self.services.len() {
-            let service = &mut self.services[n];
-            service.project.own_labels.clear();
-            service.project.release("1");
-            let up = service.project.run_written(&["up", "-d", "--remove-orphans"]);
+            let project = &mut self.services[n].project;
+            project.own_labels.clear();
+            project.release("1");
+            let up = project.run_written(&["up", "-d", "--remove-orphans"]);
+            self.touched.push((Instant::now(), project.project.clone()));
             self.note(&format!(
                 "compose up -d of {n}: {} {}",
                 up.code,
@@ -268,16 +294,12 @@ impl Play<'_> {
     /// Whether nothing but this release answers.
     fn is_release(&self, n: usize, release: &str) -> bool {
         let host = format!("{}.test", self.services[n].name);
-        (0..30).all(|_| {
-            let answer = cutover_harness::connect(self.edge.address())
-                .and_then(|mut stream| cutover_harness::ask(&mut stream, &host, "/"));
-            answer.is_ok_and(|answer| answer.field("x-demo-release") == Some(release))
-        })
+        (0..30).all(|_| self.edge.answering_on(&host).as_deref() == Some(release))
     }
 
     /// Ends the loads; what was violated, with all there is to find out why.
     fn verdict(mut self) -> Vec<String> {
-        let seed = self.dice.seed;
+        let seed = self.dice.seed();
         let totals: Vec<_> = self.services.iter().map(|service| service.answers.total()).collect();
         println!("seed {seed}: {} commands, {totals:?} requests", self.commands.len());
         for service in &mut self.services {

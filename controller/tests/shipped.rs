@@ -1,6 +1,8 @@
 //! `compose.yaml` as a user brings it up, with each Compose that is installed: the image is built
 //! from this workspace without pulling anything; flips, deploys and stops under load lose nothing.
 //!
+//! What is shipped is tested late: `.ci/run` compiles the release beside the tests before it.
+//!
 //! Runs wherever a Docker engine answers. Where none does, or a Compose is missing, it says so
 //! loudly; `CUTOVER_REQUIRE_DOCKER=1` makes that a failure.
 
@@ -12,12 +14,12 @@
 )]
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use cutover_harness::{Load, PATIENCE, ask, eventually, fetch, not_tested};
+use cutover_harness::{Load, PATIENCE, Port, ask, eventually, fetch, not_tested};
 use serde_json::Value;
 
 #[test]
@@ -53,10 +55,10 @@ struct Image {
 impl Image {
     fn build() -> Self {
         let image = Self { name: format!("cutover-test-compose-{}", std::process::id()) };
-        say("Compose: compiling a static binary; the first time takes minutes");
+        say("Compose: compiling a static release; the first time takes minutes");
         let script = workspace().join(".ci/image");
         let mut build = bounded(Duration::from_secs(25 * 60));
-        run(build.arg(script).args([&image.tag("1"), "dev"]));
+        run(build.arg(script).arg(image.tag("1")));
         let dir = tempfile::tempdir().unwrap();
         let second = format!("FROM {}\nLABEL release=2\n", image.tag("1"));
         std::fs::write(dir.path().join("Dockerfile"), second).unwrap();
@@ -81,17 +83,15 @@ struct Project<'i> {
     flavor: &'static [&'static str],
     name: String,
     image: &'i Image,
-    port: u16,
+    port: Port,
     /// Where the file lies that sets this project apart from others on the engine.
     dir: tempfile::TempDir,
 }
 
 impl<'i> Project<'i> {
     fn up(flavor: &'static [&'static str], image: &'i Image) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let name = format!("cutover-test-{}-{port}", std::process::id());
+        let port = Port::claim();
+        let name = format!("cutover-test-{}-{}", std::process::id(), port.number());
         let project = Self { flavor, name, image, port, dir: tempfile::tempdir().unwrap() };
         let labels = format!(
             "{{cutover.hosts: {}, cutover.timeouts.hold: {}s}}",
@@ -223,7 +223,7 @@ impl<'i> Project<'i> {
     }
 
     fn edge(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        self.port.address()
     }
 
     /// One request on a connection of its own: what serves it.
@@ -253,7 +253,7 @@ impl<'i> Project<'i> {
             .arg(self.dir.path().join("apart.yaml"))
             .env("CUTOVER_IMAGE", self.image.tag("1"))
             .env("APP_IMAGE", self.image.tag("1"))
-            .env("CUTOVER_PORT", format!("127.0.0.1:{}", self.port));
+            .env("CUTOVER_PORT", self.port.address().to_string());
         command
     }
 
