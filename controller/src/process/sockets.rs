@@ -9,7 +9,7 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::Mode;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::{Config, Listen};
 
@@ -105,10 +105,7 @@ impl SocketFile {
             Ok(_) => bail!("{}: there is a file that is not a socket", path.display()),
             Err(_) => {}
         }
-        // Nobody may connect between `bind` and `chmod`. Only one thread runs yet.
-        let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let listener = UnixListener::bind(path);
-        rustix::process::umask(before);
+        let listener = private(path);
         let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
             .with_context(|| format!("cannot set the mode of {}", path.display()))?;
@@ -121,6 +118,17 @@ impl Drop for SocketFile {
         // Best effort: what stays is replaced by the next start.
         drop(fs::remove_file(&self.path));
     }
+}
+
+/// A listener at `path` that nobody else may connect to, at no moment: the file that `bind` makes
+/// has the mode of the socket. A mask (umask) would be the whole process's, and other threads make
+/// files.
+fn private(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Binds what a controller without a supervisor needs.
@@ -225,6 +233,14 @@ mod tests {
             "{error:#}"
         );
         drop(holder);
+    }
+
+    #[test]
+    fn a_socket_is_never_open_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let _listener = private(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
