@@ -2,7 +2,7 @@
 //!
 //! One figure decides: nanoseconds on a processor of the proxy's whole process tree for each
 //! completed request, against `HAProxy` in the same round. Rounds are short and interleaved because a
-//! machine drifts by more than the proxies differ. The modules, from the door to the cellar:
+//! machine drifts by more than the proxies differ. The modules, the upper layers first:
 //! [`compare`] runs the rounds, [`report`] prints them, [`peer`] starts a proxy, [`load`] loads it
 //! (with `wrk`, or with [`generator`]), [`upstream`] is the app behind it, [`rig`] places processes
 //! and [`cpu`] reads what they used. [`probes`] measures the controller alone.

@@ -1,6 +1,5 @@
 //! Bringing a release in, and taking it back: the executor of the steps of `cutover_rollout`.
 
-mod prove_drained;
 mod auto;
 mod begin;
 mod clean;
@@ -10,6 +9,7 @@ mod plan;
 mod prepare;
 mod preparing;
 mod progress;
+mod prove_drained;
 mod pull;
 mod ready;
 mod recover;

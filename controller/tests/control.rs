@@ -68,7 +68,7 @@ async fn answer(stream: TcpStream, name: &'static str) -> std::io::Result<()> {
 }
 
 /// A proxy with its link, and a controller that has found it.
-struct House {
+struct Fixture {
     dir: tempfile::TempDir,
     config: Config,
     edge: SocketAddr,
@@ -76,7 +76,7 @@ struct House {
     proxy: Option<Proxy>,
 }
 
-impl House {
+impl Fixture {
     async fn open() -> Self {
         Self::open_with(start).await
     }
@@ -102,9 +102,9 @@ impl House {
         service.drain.streams = Duration::from_millis(400);
         let config = Config { services: [(web(), service)].into(), ..Config::default() };
         let controller = start(dir.path(), &config);
-        let house = Self { dir, config, edge, controller, proxy: Some(proxy) };
-        house.until(|house| house.controller.unready().is_none()).await;
-        house
+        let fixture = Self { dir, config, edge, controller, proxy: Some(proxy) };
+        fixture.until(|fixture| fixture.controller.unready().is_none()).await;
+        fixture
     }
 
     async fn until(&self, met: impl Fn(&Self) -> bool) {
@@ -125,7 +125,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Fixture {
     fn drop(&mut self) {
         drop(self.proxy.take());
     }
@@ -176,13 +176,13 @@ impl Client {
 
 #[tokio::test]
 async fn no_request_fails_and_none_meets_the_old_color_after_the_answer_of_a_flip() {
-    let house = House::open().await;
+    let fixture = Fixture::open().await;
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicU64::new(0));
     let mut load: JoinSet<()> = JoinSet::new();
     for _ in 0..8 {
         let (mut client, stop, asked) =
-            (house.client().await, Arc::clone(&stop), Arc::clone(&asked));
+            (fixture.client().await, Arc::clone(&stop), Arc::clone(&asked));
         load.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 let (status, body) = client.get().await;
@@ -191,15 +191,15 @@ async fn no_request_fails_and_none_meets_the_old_color_after_the_answer_of_a_fli
             }
         });
     }
-    let mut kept = house.client().await;
+    let mut kept = fixture.client().await;
     let mut last = 0;
     for n in 0..20 {
         let (to, name) = if n % 2 == 0 { (Target::Green, "green") } else { (Target::Blue, "blue") };
-        let flipped = house.flip(to).await;
+        let flipped = fixture.flip(to).await;
         assert!(flipped.generation.0 > last, "generations only grow");
         last = flipped.generation.0;
         assert_eq!(kept.get().await, (200, name.into()));
-        assert_eq!(house.client().await.get().await, (200, name.into()));
+        assert_eq!(fixture.client().await.get().await, (200, name.into()));
     }
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = load.join_next().await {
@@ -210,20 +210,20 @@ async fn no_request_fails_and_none_meets_the_old_color_after_the_answer_of_a_fli
 
 #[tokio::test]
 async fn a_tunnel_outlives_the_flip_until_its_deadline_closes_and_counts_it() {
-    let house = House::open().await;
-    let mut tunnel = house.client().await;
+    let fixture = Fixture::open().await;
+    let mut tunnel = fixture.client().await;
     let upgrade = "GET / HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
     tunnel.0.write_all(upgrade.as_bytes()).await.unwrap();
     let mut line = String::new();
     while tunnel.0.read_line(&mut line).await.unwrap() > 2 {
         line.clear();
     }
-    let flipped = house.flip(Target::Green).await;
+    let flipped = fixture.flip(Target::Green).await;
     tunnel.0.write_all(b"still here\n").await.unwrap();
     line.clear();
     tunnel.0.read_line(&mut line).await.unwrap();
     assert_eq!(line, "still here\n");
-    let status = house.controller.status().await;
+    let status = fixture.controller.status().await;
     let draining = &status.services[0].draining;
     assert!(
         matches!(draining.as_slice(), [d] if d.color == Color::Blue && d.streams == 1),
@@ -231,12 +231,12 @@ async fn a_tunnel_outlives_the_flip_until_its_deadline_closes_and_counts_it() {
     );
 
     let web = web();
-    let drained = house.controller.drained(&web, Color::Blue, flipped.generation);
+    let drained = fixture.controller.drained(&web, Color::Blue, flipped.generation);
     let drained = timeout(DEADLINE, drained).await.unwrap().unwrap();
     assert_eq!((drained.forced_requests, drained.forced_streams), (0, 1));
     assert!(drained.longest >= Duration::from_millis(400), "{drained:?}");
     assert_eq!(tunnel.0.read(&mut [0; 1]).await.unwrap_or(0), 0);
-    let metrics = cutover_controller::http::metrics::render(&house.controller).await;
+    let metrics = cutover_controller::http::metrics::render(&fixture.controller).await;
     let line = r#"cutover_drain_forced_total{service="web",kind="stream"} 1"#;
     assert!(metrics.contains(line), "{metrics}");
 }
@@ -246,7 +246,7 @@ async fn a_controller_dies_and_the_next_takes_over_without_a_request_noticing() 
     // The first has a thread of its own to die with.
     let (kill, killed) = tokio::sync::oneshot::channel::<()>();
     let mut life = None;
-    let house = House::open_with(|dir, config| {
+    let fixture = Fixture::open_with(|dir, config| {
         let (dir, config) = (dir.to_owned(), config.clone());
         let (give, take) = std::sync::mpsc::channel();
         life = Some(std::thread::spawn(move || {
@@ -259,15 +259,15 @@ async fn a_controller_dies_and_the_next_takes_over_without_a_request_noticing() 
         take.recv().unwrap()
     })
     .await;
-    house.flip(Target::Green).await;
-    let mut client = house.client().await;
+    fixture.flip(Target::Green).await;
+    let mut client = fixture.client().await;
     assert_eq!(client.get().await, (200, "green".into()));
-    let before = house.controller.generation();
+    let before = fixture.controller.generation();
     drop(kill);
     life.unwrap().join().unwrap();
     assert_eq!(client.get().await, (200, "green".into()));
-    let next = start(house.dir.path(), &house.config);
-    house.until(|_| next.unready().is_none()).await;
+    let next = start(fixture.dir.path(), &fixture.config);
+    fixture.until(|_| next.unready().is_none()).await;
     assert!(next.generation() > before);
     assert_eq!(client.get().await, (200, "green".into()));
     assert_eq!(next.status().await.services[0].active, Target::Green);
@@ -275,19 +275,19 @@ async fn a_controller_dies_and_the_next_takes_over_without_a_request_noticing() 
 
 #[tokio::test]
 async fn a_pause_holds_writes_and_a_resume_lets_them_go() {
-    let house = House::open().await;
+    let fixture = Fixture::open().await;
     let pause = Pause { writes_only: true, max_pause: DEADLINE };
-    house.controller.pause(&web(), pause).await.unwrap();
-    assert_eq!(house.client().await.get().await.0, 200);
-    let mut writer = house.client().await;
+    fixture.controller.pause(&web(), pause).await.unwrap();
+    assert_eq!(fixture.client().await.get().await.0, 200);
+    let mut writer = fixture.client().await;
     let held: JoinHandle<_> = tokio::spawn(async move { writer.ask("POST").await.unwrap() });
     let waiting = async {
-        while house.controller.status().await.services[0].waiting != 1 {
+        while fixture.controller.status().await.services[0].waiting != 1 {
             sleep(Duration::from_millis(5)).await;
         }
     };
     timeout(DEADLINE, waiting).await.expect("nobody waits");
     assert!(!held.is_finished());
-    house.controller.resume(&web()).await.unwrap();
+    fixture.controller.resume(&web()).await.unwrap();
     assert_eq!(timeout(DEADLINE, held).await.unwrap().unwrap().0, 200);
 }

@@ -28,7 +28,7 @@
 //!
 //! # Layout
 //!
-//! From the door to the cellar; a module uses only what stands below it, and a test sees to that.
+//! The upper layers come first; a module uses only what stands below it, and a test sees to that.
 #![forbid(unsafe_code)]
 
 #[cfg(any(fuzzing, test))]

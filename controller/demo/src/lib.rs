@@ -7,13 +7,13 @@
 mod app;
 mod check;
 mod control;
+mod counters;
 mod course;
 mod latency;
 mod load;
 mod report;
 mod stage;
 mod streams;
-mod counters;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What a deploy would do, and what stands in its way. Looks, and changes nothing.
 
 mod checks;
-mod part;
 mod inventory;
+mod part;
 mod steps;
 pub(super) mod template;
 

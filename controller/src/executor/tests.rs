@@ -14,7 +14,7 @@ use crate::discovery::Discovery;
 use crate::engine::Containers;
 use crate::http::server;
 use crate::panics;
-use crate::serving::controller::tests::{House, web};
+use crate::serving::controller::tests::{Fixture, web};
 use crate::state::rollout::tests::record;
 
 /// An engine without a container.
@@ -33,19 +33,19 @@ async fn engine(uri: http::Uri) -> Response {
 }
 
 struct Stage {
-    house: House,
+    fixture: Fixture,
     rollouts: Rollouts,
 }
 
 impl Stage {
     async fn new() -> Self {
-        let house = House::new().await;
-        let path = house.dir.path().join("engine.sock");
+        let fixture = Fixture::new().await;
+        let path = fixture.dir.path().join("engine.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let router = axum::Router::new().fallback(engine);
         tokio::spawn(server::control(listener, |_| true, router.clone(), router));
         let containers = Containers::docker(&path);
-        let controller = house.controller.clone();
+        let controller = fixture.controller.clone();
         let discovery = Discovery::start(controller.clone(), containers.clone(), Vec::new());
         let rollouts = Rollouts {
             tools: Tools { controller, containers, discovery },
@@ -53,12 +53,12 @@ impl Stage {
             preparing: Preparing::default(),
             begun: Arc::new(SetOnce::new_with(Some(()))),
         };
-        Self { house, rollouts }
+        Self { fixture, rollouts }
     }
 
     /// Flips `web` to green, as a release that runs already; its first `panics` steps panic.
     fn roll_out(&self, panics: usize, monitor_ms: u64) -> Lines {
-        let controller = &self.house.controller;
+        let controller = &self.fixture.controller;
         for _ in 0..panics {
             panics::inject(&controller.point("a rollout"));
         }
@@ -73,7 +73,7 @@ impl Stage {
     /// A rollout that has flipped to green and judges it for as long as it takes.
     async fn judged(&self) -> Lines {
         let lines = self.roll_out(0, 600_000);
-        self.house.until(|_| self.rollouts.after_flip(&web()).is_some()).await;
+        self.fixture.until(|_| self.rollouts.after_flip(&web()).is_some()).await;
         assert_eq!(self.serving(), Target::Green);
         lines
     }
@@ -97,12 +97,12 @@ impl Stage {
     }
 
     async fn is_free_again(&self) {
-        self.house.until(|house| house.controller.locks().check(&web()).is_ok()).await;
+        self.fixture.until(|fixture| fixture.controller.locks().check(&web()).is_ok()).await;
         assert_eq!(self.serving(), Target::Blue);
     }
 
     fn serving(&self) -> Target {
-        self.house.controller.state(|state| state.weights(&web())).active()
+        self.fixture.controller.state(|state| state.weights(&web())).active()
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_rollout_that_panics_again_and_again_has_failed_and_lets_the_lock_go()
     assert_eq!(body.error.code, cutover_api::Code::Failed);
     assert!(panics::count() >= before + 2);
     stage.is_free_again().await;
-    let metrics = crate::http::metrics::render(&stage.house.controller).await;
+    let metrics = crate::http::metrics::render(&stage.fixture.controller).await;
     let failed = r#"cutover_rollouts_total{service="web",result="failed"} 1"#;
     assert!(metrics.contains(failed), "{metrics}");
 }

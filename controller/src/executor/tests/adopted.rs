@@ -19,7 +19,7 @@ fn shop() -> ServiceName {
 /// A lone service whose second release was flipped to, and died: the failover has brought the first
 /// one back.
 struct Adopted {
-    house: House,
+    fixture: Fixture,
     tools: Tools,
     first: String,
     second: String,
@@ -28,44 +28,44 @@ struct Adopted {
 
 impl Adopted {
     async fn new() -> Self {
-        let house = House::new().await;
+        let fixture = Fixture::new().await;
         let engine = FakeEngine::new(CrashPoints::default());
         let containers = engine.containers();
-        let controller = house.controller.clone();
+        let controller = fixture.controller.clone();
         let discovery = Discovery::start(controller.clone(), containers.clone(), Vec::new());
         let tools = Tools { controller, containers, discovery };
         let (first, _) = run(&engine, "first", "app:1").await;
         tools.discovery.look().await.unwrap();
-        house.until(|house| up(house, &first)).await;
+        fixture.until(|fixture| up(fixture, &first)).await;
         let (second, second_is_well) = run(&engine, "second", "app:2").await;
         tools.discovery.look().await.unwrap();
-        let ready = |house: &House| {
-            house.controller.state(|state| {
+        let ready = |fixture: &Fixture| {
+            fixture.controller.state(|state| {
                 let ours =
                     state.health.iter().filter(|(key, health)| key.0 == shop() && health.passes());
                 ours.count() == 2
             })
         };
-        house.until(ready).await;
-        let from = house.controller.state(|state| state.weights(&shop())).active();
+        fixture.until(ready).await;
+        let from = fixture.controller.state(|state| state.weights(&shop())).active();
         let to = from.colors()[0].other();
-        house.controller.flip(&shop(), to.into(), false).await.unwrap();
-        house.until(|house| up(house, &second)).await;
+        fixture.controller.flip(&shop(), to.into(), false).await.unwrap();
+        fixture.until(|fixture| up(fixture, &second)).await;
         second_is_well.store(false, Ordering::Relaxed);
-        house.until(|house| up(house, &first)).await;
-        Self { house, tools, first, second, second_is_well }
+        fixture.until(|fixture| up(fixture, &first)).await;
+        Self { fixture, tools, first, second, second_is_well }
     }
 
     /// The rollout's part: it replaced the first release with the second one.
     fn part(&self) -> Part {
-        let serves = self.house.controller.state(|state| state.weights(&shop()));
+        let serves = self.fixture.controller.state(|state| state.weights(&shop()));
         let from = serves.active().colors()[0];
         Part { from, to: from.other(), old: vec![self.first.clone()], retain: 1, ..part(&shop()) }
     }
 
     async fn serves_as_before(&self) {
         self.tools.discovery.look().await.unwrap();
-        assert!(up(&self.house, &self.first), "{:?}", self.house.endpoints("shop"));
+        assert!(up(&self.fixture, &self.first), "{:?}", self.fixture.endpoints("shop"));
         let first = self.tools.containers.inspect(&self.first).await.unwrap().unwrap();
         assert_eq!((first.state, first.name.as_str()), (State::Running, "first"));
     }
@@ -90,8 +90,8 @@ async fn run(engine: &FakeEngine, name: &str, image: &str) -> (String, Arc<Atomi
 }
 
 /// Whether a container is up in the table that is live.
-fn up(house: &House, id: &str) -> bool {
-    house.endpoints("shop").iter().any(|(endpoint, up)| *up && endpoint.starts_with(id))
+fn up(fixture: &Fixture, id: &str) -> bool {
+    fixture.endpoints("shop").iter().any(|(endpoint, up)| *up && endpoint.starts_with(id))
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_rollout_that_is_undone_leaves_its_new_containers_where_a_failover_has
 #[tokio::test]
 async fn what_a_rollout_had_stopped_and_has_served_since_is_not_stopped_when_it_is_idle() {
     let shop = Adopted::new().await;
-    let (controller, service) = (&shop.house.controller, &self::shop());
+    let (controller, service) = (&shop.fixture.controller, &self::shop());
     let stopped = [shop.second.clone()];
     controller.remember(service, |state| state.members.park(&stopped)).await.unwrap();
     shop.second_is_well.store(true, Ordering::Relaxed);
@@ -151,7 +151,7 @@ async fn what_a_rollout_had_stopped_and_has_served_since_is_not_stopped_when_it_
     let second = first.colors()[0].other();
     controller.flip(service, second.into(), false).await.unwrap();
     controller.flip(service, first, false).await.unwrap();
-    shop.house.until(|house| house.controller.state(|state| state.drains.is_idle())).await;
+    shop.fixture.until(|fixture| fixture.controller.state(|state| state.drains.is_idle())).await;
     assert_eq!(shop.tools.tidy().await, []);
     let idle = shop.tools.containers.inspect(&shop.second).await.unwrap().unwrap();
     assert_eq!(idle.state, State::Running);

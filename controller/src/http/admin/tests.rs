@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::http::server;
-use crate::serving::controller::tests::House;
+use crate::serving::controller::tests::Fixture;
 use crate::serving::counters::Rates;
 
 async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
@@ -22,12 +22,12 @@ async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn readiness_ends_before_life_does() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(server::admin(listener, router(house.controller.clone())));
+    tokio::spawn(server::admin(listener, router(fixture.controller.clone())));
     assert_eq!(get(address, "/readyz").await.0, 200);
-    house.controller.retire();
+    fixture.controller.retire();
     let (status, answer) = get(address, "/readyz").await;
     assert!(status == 503 && answer.ends_with("shutting down\n"), "{answer}");
     assert_eq!(get(address, "/livez").await.0, 200);
@@ -38,10 +38,10 @@ async fn readiness_ends_before_life_does() {
 
 #[tokio::test]
 async fn what_others_say_is_shown_and_never_run() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let reason = "<script>alert('x')</script>\u{202e}\u{1b}".to_owned();
     let left_out = vec![LeftOut { container: "\"><b>".into(), reason }];
-    let status = Status { left_out, ..house.controller.status().await };
+    let status = Status { left_out, ..fixture.controller.status().await };
     let page = page::render(&status, &Rates::new());
     assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;\u{fffd}\u{fffd}"));
     assert!(page.contains("&quot;&gt;&lt;b&gt;"));

@@ -11,22 +11,22 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::http::server;
-use crate::serving::controller::tests::House;
+use crate::serving::controller::tests::Fixture;
 
-/// A house with an open control socket.
+/// A fixture with an open control socket.
 struct Socket {
-    house: House,
+    fixture: Fixture,
     path: PathBuf,
 }
 
 impl Socket {
     async fn open() -> Self {
-        let house = House::new().await;
-        let path = house.dir.path().join("control.sock");
+        let fixture = Fixture::new().await;
+        let path = fixture.dir.path().join("control.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let router = router(house.controller.clone());
+        let router = router(fixture.controller.clone());
         tokio::spawn(server::control(listener, |s| allowed(s, &[]), router, forbidden()));
-        Self { house, path }
+        Self { fixture, path }
     }
 
     async fn connect(&self) -> UnixStream {
@@ -81,7 +81,7 @@ async fn a_flip_answers_with_the_fields_of_the_contract() {
 #[tokio::test]
 async fn what_is_refused_says_why_in_a_stable_word() {
     let socket = Socket::open().await;
-    socket.house.green.store(false, Ordering::Relaxed);
+    socket.fixture.green.store(false, Ordering::Relaxed);
     let large = format!("{{\"to\":\"{}\"}}", "x".repeat(1 << 20));
     for (head, body, status, code) in [
         ("POST /v1/services/nobody/flip", r#"{"to":"blue"}"#, 404, "unknown_service"),
@@ -173,12 +173,12 @@ async fn a_thousand_silent_and_babbling_callers_keep_nobody_out() {
 
 #[tokio::test]
 async fn whoever_is_not_on_the_list_is_forbidden() {
-    let house = House::new().await;
-    let path = house.dir.path().join("control.sock");
+    let fixture = Fixture::new().await;
+    let path = fixture.dir.path().join("control.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let inside = router(house.controller.clone());
+    let inside = router(fixture.controller.clone());
     tokio::spawn(server::control(listener, |_| false, inside, forbidden()));
-    let socket = Socket { house, path };
+    let socket = Socket { fixture, path };
     let (status, answer) = socket.json("GET /v1/status", "").await;
     assert_eq!((status, &answer["error"]["code"]), (403, &"forbidden".into()));
 }
@@ -191,13 +191,13 @@ async fn our_own_user_may_come_in() {
 
 #[tokio::test]
 async fn every_path_of_the_document_is_answered() {
-    let house = House::new().await;
-    let path = house.dir.path().join("control.sock");
+    let fixture = Fixture::new().await;
+    let path = fixture.dir.path().join("control.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let rollouts = crate::http::rollouts::without_docker();
-    let router = router(house.controller.clone()).merge(rollouts);
+    let router = router(fixture.controller.clone()).merge(rollouts);
     tokio::spawn(server::control(listener, |s| allowed(s, &[]), router, forbidden()));
-    let socket = Socket { house, path };
+    let socket = Socket { fixture, path };
     let (_, document) = socket.json("GET /v1/openapi.json", "").await;
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.len() >= 15, "{paths:?}");

@@ -137,7 +137,7 @@ async fn read_head(stream: &mut TcpStream) {
     }
 }
 
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) dir: tempfile::TempDir,
     peer: Arc<Peer>,
     pub(crate) controller: Controller,
@@ -145,7 +145,7 @@ pub(crate) struct House {
     config: Config,
 }
 
-impl House {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let peer = Arc::new(Peer::default());
@@ -165,9 +165,9 @@ impl House {
             [("web".parse().unwrap(), service.clone()), ("api".parse().unwrap(), service)];
         let config = Config { services: services.into(), ..Config::default() };
         let controller = Self::start(&dir, &config);
-        let house = Self { dir, peer, controller, green: well, config };
-        house.until(|house| house.controller.unready().is_none()).await;
-        house
+        let fixture = Self { dir, peer, controller, green: well, config };
+        fixture.until(|fixture| fixture.controller.unready().is_none()).await;
+        fixture
     }
 
     fn start(dir: &tempfile::TempDir, config: &Config) -> Controller {
@@ -201,7 +201,7 @@ impl House {
     }
 }
 
-impl House {
+impl Fixture {
     /// The endpoints of a service in the table that is live, and whether they are up.
     pub(crate) fn endpoints(&self, service: &str) -> Vec<(String, bool)> {
         let tables = self.peer.tables.lock().unwrap();
@@ -234,137 +234,137 @@ pub(crate) fn web() -> ServiceName {
 
 #[tokio::test]
 async fn a_flip_answers_when_its_table_is_live() {
-    let house = House::new().await;
-    assert_eq!(house.web(), [Color::Blue]);
-    let flipped = house.controller.flip(&web(), Target::Green, false).await.unwrap();
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.web(), [Color::Blue]);
+    let flipped = fixture.controller.flip(&web(), Target::Green, false).await.unwrap();
     assert_eq!((flipped.from, flipped.to, flipped.flip_us), (Target::Blue, Target::Green, 41));
-    assert_eq!(house.web(), [Color::Green]);
-    assert_eq!(flipped.generation, house.peer.generation());
-    assert_eq!(house.peer.serving().first(), Some(&("api".into(), vec![Color::Blue])));
+    assert_eq!(fixture.web(), [Color::Green]);
+    assert_eq!(flipped.generation, fixture.peer.generation());
+    assert_eq!(fixture.peer.serving().first(), Some(&("api".into(), vec![Color::Blue])));
 }
 
 #[test]
 fn a_restarted_controller_serves_the_same_color_under_a_higher_number() {
     let life = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = life();
-    let house = first.block_on(async {
-        let house = House::new().await;
-        house.controller.flip(&web(), Target::Green, false).await.unwrap();
-        house
+    let fixture = first.block_on(async {
+        let fixture = Fixture::new().await;
+        fixture.controller.flip(&web(), Target::Green, false).await.unwrap();
+        fixture
     });
     drop(first);
-    let tables = house.peer.tables.lock().unwrap().len();
+    let tables = fixture.peer.tables.lock().unwrap().len();
     life().block_on(async {
-        house.peer.listen(&house.dir.path().join("proxy.sock"));
-        let again = House::start(&house.dir, &house.config);
-        house.until(|_| again.unready().is_none()).await;
+        fixture.peer.listen(&fixture.dir.path().join("proxy.sock"));
+        let again = Fixture::start(&fixture.dir, &fixture.config);
+        fixture.until(|_| again.unready().is_none()).await;
     });
     // That the number is higher is asserted by the peer.
-    assert!(house.peer.tables.lock().unwrap().len() > tables);
-    assert_eq!(house.web(), [Color::Green]);
+    assert!(fixture.peer.tables.lock().unwrap().len() > tables);
+    assert_eq!(fixture.web(), [Color::Green]);
 }
 
 #[test]
 fn a_flip_by_force_that_a_crash_cuts_short_is_finished_by_force() {
     let life = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = life();
-    let house = first.block_on(async {
-        let house = House::new().await;
-        house.green.store(false, Ordering::Relaxed);
+    let fixture = first.block_on(async {
+        let fixture = Fixture::new().await;
+        fixture.green.store(false, Ordering::Relaxed);
         // Without the turn it comes no further than to its intent.
-        let turn = house.controller.0.turn.lock().await;
-        let flips = house.controller.clone();
+        let turn = fixture.controller.0.turn.lock().await;
+        let flips = fixture.controller.clone();
         tokio::spawn(async move { flips.flip(&web(), Target::Green, true).await });
-        let journal = || Disk::new(house.dir.path().join("state")).load().journal;
-        house.until(|_| journal().intent.is_some()).await;
+        let journal = || Disk::new(fixture.dir.path().join("state")).load().journal;
+        fixture.until(|_| journal().intent.is_some()).await;
         drop(turn);
-        house
+        fixture
     });
     drop(first);
     life().block_on(async {
-        house.peer.listen(&house.dir.path().join("proxy.sock"));
-        let again = House::start(&house.dir, &house.config);
+        fixture.peer.listen(&fixture.dir.path().join("proxy.sock"));
+        let again = Fixture::start(&fixture.dir, &fixture.config);
         let green_fails = |state: &State| {
             let green =
                 state.health.iter().filter(|((s, c, _), _)| *s == web() && *c == Color::Green);
             green.map(|(_, health)| health).all(|health| health.last().is_some() && !health.up())
         };
-        house.until(|_| again.unready().is_none() && again.state(green_fails)).await;
+        fixture.until(|_| again.unready().is_none() && again.state(green_fails)).await;
         again.observe(|_| {}).await.unwrap();
     });
-    assert_eq!(house.web(), [Color::Green]);
-    assert!(house.endpoints("web").iter().all(|(_, up)| *up), "it fails its probes, and serves");
+    assert_eq!(fixture.web(), [Color::Green]);
+    assert!(fixture.endpoints("web").iter().all(|(_, up)| *up), "it fails its probes, and serves");
 }
 
 #[tokio::test]
 async fn a_flip_to_what_serves_already_changes_nothing() {
-    let house = House::new().await;
-    let tables = house.peer.tables.lock().unwrap().len();
-    let flipped = house.controller.flip(&web(), Target::Blue, false).await.unwrap();
-    assert_eq!((flipped.flip_us, flipped.generation), (0, house.peer.generation()));
-    assert_eq!(house.peer.tables.lock().unwrap().len(), tables);
+    let fixture = Fixture::new().await;
+    let tables = fixture.peer.tables.lock().unwrap().len();
+    let flipped = fixture.controller.flip(&web(), Target::Blue, false).await.unwrap();
+    assert_eq!((flipped.flip_us, flipped.generation), (0, fixture.peer.generation()));
+    assert_eq!(fixture.peer.tables.lock().unwrap().len(), tables);
 }
 
 #[tokio::test]
 async fn a_flip_to_a_color_that_is_not_well_is_refused_with_its_answer_unless_forced() {
-    let house = House::new().await;
-    house.green.store(false, Ordering::Relaxed);
-    let refused = house.controller.flip(&web(), Target::Green, false).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    fixture.green.store(false, Ordering::Relaxed);
+    let refused = fixture.controller.flip(&web(), Target::Green, false).await.unwrap_err();
     assert!(matches!(refused, Error::ProbeFailed { .. }), "{refused:?}");
     assert!(refused.to_string().contains("HTTP 503"), "{refused}");
-    assert_eq!(house.web(), [Color::Blue]);
-    house.controller.flip(&web(), Target::Green, true).await.unwrap();
-    assert_eq!(house.web(), [Color::Green]);
+    assert_eq!(fixture.web(), [Color::Blue]);
+    fixture.controller.flip(&web(), Target::Green, true).await.unwrap();
+    assert_eq!(fixture.web(), [Color::Green]);
 }
 
 #[tokio::test]
 async fn a_panic_in_the_background_is_counted_and_the_work_begins_anew() {
-    let house = House::new().await;
-    let config = house.config.services[&web()].clone();
+    let fixture = Fixture::new().await;
+    let config = fixture.config.services[&web()].clone();
     let green = SocketAddr::new("127.0.0.1".parse().unwrap(), config.green[0].port);
     let points = [
         format!("probe of {green}"),
-        house.controller.point("publishing"),
-        house.controller.point("watching drains"),
+        fixture.controller.point("publishing"),
+        fixture.controller.point("watching drains"),
     ];
     let panics = crate::panics::count();
     points.iter().for_each(|point| crate::panics::inject(point));
-    house.controller.flip(&web(), Target::Green, false).await.unwrap();
+    fixture.controller.flip(&web(), Target::Green, false).await.unwrap();
     // Each is seen to go on by what only it does.
-    house.green.store(false, Ordering::Relaxed);
-    let up = |house: &House| {
-        let tables = house.peer.tables.lock().unwrap();
+    fixture.green.store(false, Ordering::Relaxed);
+    let up = |fixture: &Fixture| {
+        let tables = fixture.peer.tables.lock().unwrap();
         let web = tables.last().unwrap().services.iter().find(|s| s.name == web()).cloned();
         web.unwrap().pools[0].endpoints[0].up
     };
-    house.until(|house| !up(house)).await;
-    house.until(|house| house.controller.state(|state| state.drains.is_idle())).await;
-    house.until(|_| points.iter().all(|point| !crate::panics::is_due(point))).await;
+    fixture.until(|fixture| !up(fixture)).await;
+    fixture.until(|fixture| fixture.controller.state(|state| state.drains.is_idle())).await;
+    fixture.until(|_| points.iter().all(|point| !crate::panics::is_due(point))).await;
     assert!(crate::panics::count() >= panics + 3);
-    let metrics = crate::http::metrics::render(&house.controller).await;
+    let metrics = crate::http::metrics::render(&fixture.controller).await;
     assert!(!metrics.contains("cutover_panics_total 0\n"), "{metrics}");
-    house.green.store(true, Ordering::Relaxed);
-    house.until(up).await;
+    fixture.green.store(true, Ordering::Relaxed);
+    fixture.until(up).await;
 }
 
 #[tokio::test]
 async fn a_panic_in_the_middle_of_a_change_is_an_error_and_the_next_change_goes_through() {
-    let house = House::new().await;
-    crate::panics::inject(&house.controller.point("swap"));
-    let error = house.controller.flip(&web(), Target::Green, false).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    crate::panics::inject(&fixture.controller.point("swap"));
+    let error = fixture.controller.flip(&web(), Target::Green, false).await.unwrap_err();
     assert!(matches!(error, Error::Failed(_)), "{error:?}");
-    assert_eq!(house.web(), [Color::Blue]);
-    house.controller.flip(&web(), Target::Green, false).await.unwrap();
-    assert_eq!(house.web(), [Color::Green]);
+    assert_eq!(fixture.web(), [Color::Blue]);
+    fixture.controller.flip(&web(), Target::Green, false).await.unwrap();
+    assert_eq!(fixture.web(), [Color::Green]);
 }
 
 #[tokio::test]
 async fn several_services_change_in_one_table() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let green = Weights::of(Target::Green);
     let changes = [(web(), green), ("api".parse().unwrap(), green)];
-    let applied = house.controller.set_weights(&changes, None).await.unwrap();
-    let tables = house.peer.tables.lock().unwrap().clone();
+    let applied = fixture.controller.set_weights(&changes, None).await.unwrap();
+    let tables = fixture.peer.tables.lock().unwrap().clone();
     let table = tables.iter().find(|table| table.generation == applied.generation).unwrap();
     assert!(table.services.iter().all(|s| s.pools.iter().all(|p| p.color == Color::Green)));
     for older in tables.iter().filter(|table| table.generation < applied.generation) {
@@ -374,49 +374,49 @@ async fn several_services_change_in_one_table() {
 
 #[tokio::test]
 async fn a_refused_table_leaves_the_old_color_in_world_and_journal() {
-    let house = House::new().await;
-    house.peer.refuses.store(true, Ordering::Relaxed);
-    let error = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    fixture.peer.refuses.store(true, Ordering::Relaxed);
+    let error = fixture.controller.flip(&web(), Target::Green, true).await.unwrap_err();
     assert!(matches!(error, Error::Refused(_)), "{error:?}");
-    let journal = Disk::new(house.dir.path().join("state")).load().journal;
+    let journal = Disk::new(fixture.dir.path().join("state")).load().journal;
     assert_eq!(journal.services[&web()].weights, Some(Weights::of(Target::Blue)));
     assert_eq!(journal.intent, None);
 }
 
 #[tokio::test]
 async fn what_is_live_already_is_no_intent_for_the_next_start() {
-    let house = House::new().await;
-    let intent = || Disk::new(house.dir.path().join("state")).load().journal.intent;
+    let fixture = Fixture::new().await;
+    let intent = || Disk::new(fixture.dir.path().join("state")).load().journal.intent;
     let blue = [(web(), Weights::of(Target::Blue))];
     // As a rollout that goes on after a crash notes again what it is about to do.
-    house.controller.intend(&blue);
-    house.controller.save().await.unwrap();
+    fixture.controller.intend(&blue);
+    fixture.controller.save().await.unwrap();
     assert!(intent().is_some());
-    house.controller.set_weights(&blue, None).await.unwrap();
-    house.until(|_| intent().is_none()).await;
+    fixture.controller.set_weights(&blue, None).await.unwrap();
+    fixture.until(|_| intent().is_none()).await;
 }
 
 #[tokio::test]
 async fn a_journal_that_cannot_be_written_refuses_flips_and_goes_on_serving() {
-    let house = House::new().await;
-    let in_the_way = house.dir.path().join("state/state.json.new");
-    house.until(|_| !in_the_way.exists()).await;
+    let fixture = Fixture::new().await;
+    let in_the_way = fixture.dir.path().join("state/state.json.new");
+    fixture.until(|_| !in_the_way.exists()).await;
     std::fs::create_dir_all(&in_the_way).unwrap();
-    let error = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
+    let error = fixture.controller.flip(&web(), Target::Green, true).await.unwrap_err();
     assert!(matches!(error, Error::StateUnwritable { .. }), "{error:?}");
-    assert_eq!(house.web(), [Color::Blue]);
+    assert_eq!(fixture.web(), [Color::Blue]);
     std::fs::remove_dir(&in_the_way).unwrap();
-    house.controller.flip(&web(), Target::Green, true).await.unwrap();
-    assert_eq!(house.web(), [Color::Green]);
+    fixture.controller.flip(&web(), Target::Green, true).await.unwrap();
+    assert_eq!(fixture.web(), [Color::Green]);
 }
 
 #[tokio::test]
 async fn deadlines_close_what_drains_first_requests_then_everything() {
-    let house = House::new().await;
-    house.peer.retire(Color::Blue, house.peer.generation());
-    let flipped = house.controller.flip(&web(), Target::Green, true).await.unwrap();
-    house.until(|house| house.peer.hangups.lock().unwrap().len() > 3).await;
-    let hangups = house.peer.hangups.lock().unwrap().clone();
+    let fixture = Fixture::new().await;
+    fixture.peer.retire(Color::Blue, fixture.peer.generation());
+    let flipped = fixture.controller.flip(&web(), Target::Green, true).await.unwrap();
+    fixture.until(|fixture| fixture.peer.hangups.lock().unwrap().len() > 3).await;
+    let hangups = fixture.peer.hangups.lock().unwrap().clone();
     let wanted = |what| ToProxy::Hangup {
         service: web(),
         color: Color::Blue,
@@ -425,21 +425,22 @@ async fn deadlines_close_what_drains_first_requests_then_everything() {
     };
     assert_eq!(hangups.first(), Some(&wanted(cutover_proxy::table::Hangup::Requests)));
     assert_eq!(hangups.last(), Some(&wanted(cutover_proxy::table::Hangup::Everything)));
-    house.peer.retired.lock().unwrap().clear();
-    let drained = house.controller.drained(&web(), Color::Blue, flipped.generation).await.unwrap();
+    fixture.peer.retired.lock().unwrap().clear();
+    let drained =
+        fixture.controller.drained(&web(), Color::Blue, flipped.generation).await.unwrap();
     assert!(drained.longest >= Duration::from_millis(300));
 }
 
 #[tokio::test]
 async fn a_flip_back_ends_the_deadlines() {
-    let (house, web) = (House::new().await, web());
-    house.peer.retire(Color::Blue, house.peer.generation());
-    let flipped = house.controller.flip(&web, Target::Green, true).await.unwrap();
-    let waiting = house.controller.drained(&web, Color::Blue, flipped.generation);
-    let (outcome, back) = tokio::join!(waiting, house.controller.flip(&web, Target::Blue, true));
+    let (fixture, web) = (Fixture::new().await, web());
+    fixture.peer.retire(Color::Blue, fixture.peer.generation());
+    let flipped = fixture.controller.flip(&web, Target::Green, true).await.unwrap();
+    let waiting = fixture.controller.drained(&web, Color::Blue, flipped.generation);
+    let (outcome, back) = tokio::join!(waiting, fixture.controller.flip(&web, Target::Blue, true));
     back.unwrap();
     assert_eq!(outcome, None);
-    assert!(house.controller.state(|state| !state.drains.is_draining(
+    assert!(fixture.controller.state(|state| !state.drains.is_draining(
         &web,
         Color::Blue,
         Generation(u64::MAX),
@@ -449,28 +450,28 @@ async fn a_flip_back_ends_the_deadlines() {
 
 #[tokio::test]
 async fn a_pause_reaches_the_table_and_outlives_a_restart() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let pause = Pause { writes_only: true, max_pause: Duration::from_secs(30) };
-    house.controller.pause(&web(), pause).await.unwrap();
-    let state = Disk::new(house.dir.path().join("state")).load().journal;
+    fixture.controller.pause(&web(), pause).await.unwrap();
+    let state = Disk::new(fixture.dir.path().join("state")).load().journal;
     assert_eq!(state.services[&web()].pause, Some(pause));
-    house.controller.resume(&web()).await.unwrap();
-    let table = house.peer.tables.lock().unwrap().last().cloned().unwrap();
+    fixture.controller.resume(&web()).await.unwrap();
+    let table = fixture.peer.tables.lock().unwrap().last().cloned().unwrap();
     assert!(table.services.iter().all(|service| service.pause.is_none()));
 }
 
 #[tokio::test]
 async fn a_locked_service_takes_no_flip_until_its_rollout_is_over() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let lock =
-        house.controller.locks().take(&[web()], &LockOwner::new("deploy", Some("ann"))).unwrap();
-    let refused = house.controller.flip(&web(), Target::Green, true).await.unwrap_err();
+        fixture.controller.locks().take(&[web()], &LockOwner::new("deploy", Some("ann"))).unwrap();
+    let refused = fixture.controller.flip(&web(), Target::Green, true).await.unwrap_err();
     assert!(matches!(refused, Error::RolloutInProgress { .. }));
     assert!(refused.to_string().contains("deploy by ann, since 2"), "{refused}");
     let other = LockOwner::new("rollback", None);
 
-    assert!(house.controller.locks().take(&["api".parse().unwrap(), web()], &other).is_err());
-    let waits = house.controller.clone();
+    assert!(fixture.controller.locks().take(&["api".parse().unwrap(), web()], &other).is_err());
+    let waits = fixture.controller.clone();
     let waiting = tokio::spawn(async move {
         waits.locks().take_within(&[web()], &other, Duration::from_secs(20)).await.is_ok()
     });
@@ -481,15 +482,15 @@ async fn a_locked_service_takes_no_flip_until_its_rollout_is_over() {
 
 #[tokio::test]
 async fn until_ready_waits_for_an_app_that_starts_slowly_and_gives_up_with_its_last_answer() {
-    let (house, web) = (House::new().await, web());
-    house.green.store(false, Ordering::Relaxed);
+    let (fixture, web) = (Fixture::new().await, web());
+    fixture.green.store(false, Ordering::Relaxed);
     let soon = Instant::now() + Duration::from_millis(100);
-    let error = house.controller.until_ready(&web, Color::Green, &[], soon).await.unwrap_err();
+    let error = fixture.controller.until_ready(&web, Color::Green, &[], soon).await.unwrap_err();
     assert!(error.to_string().contains("HTTP 503"), "{error}");
     let later = Instant::now() + Duration::from_secs(20);
     let (ready, ()) =
-        tokio::join!(house.controller.until_ready(&web, Color::Green, &[], later), async {
-            house.green.store(true, Ordering::Relaxed)
+        tokio::join!(fixture.controller.until_ready(&web, Color::Green, &[], later), async {
+            fixture.green.store(true, Ordering::Relaxed)
         });
     assert_eq!(ready.unwrap().color(), Color::Green);
 }
@@ -525,7 +526,7 @@ async fn no_more_than_64_of_an_address_are_asked_at_once_be_it_for_a_flip() {
     let mut service = ServiceConfig { green, ..ServiceConfig::default() };
     service.probe.kind = root_path();
     let config = Config { services: [(web(), service)].into(), ..Config::default() };
-    let controller = House::start(&dir, &config);
+    let controller = Fixture::start(&dir, &config);
     let ready = controller.ready_now(&web(), Color::Green).await.unwrap();
     assert_eq!(ready.endpoints().len(), 200);
     let most = most.load(Ordering::Relaxed);
