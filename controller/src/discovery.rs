@@ -4,7 +4,7 @@
 //! so that an endpoint that is about to go is out of the table at once. The other looks at the engine,
 //! when told to and when asked. What is made of it is in [`classify`], without I/O.
 
-pub(crate) mod home;
+pub(crate) mod own_container;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::panics::caught;
 use crate::serving::controller::Controller;
 use crate::state::State;
 pub(crate) use crate::state::classify;
-use crate::state::classify::Home;
+use crate::state::classify::EdgeNetwork;
 
 /// Asks the task that looks at the engine. Clones ask the same one.
 #[derive(Clone, Debug)]
@@ -167,12 +167,12 @@ impl Watcher {
         let listed = self.containers.list().await;
         self.note_engine(listed.as_ref().err().map(ToString::to_string));
         let Listing { containers, unanswered } = listed.map_err(unavailable)?;
-        let own = home::own(&self.containers, &self.own).await;
+        let own = own_container::find(&self.containers, &self.own).await;
         let version = self.containers.version().await.ok();
         let seen = self.controller.observe(move |state| {
             state.engine_is(version);
-            let first = state.observed.home.is_none();
-            state.observed.home = Some(Home::of(own.as_ref()));
+            let first = state.observed.network.is_none();
+            state.observed.network = Some(EdgeNetwork::of(own.as_ref()));
             let project = own.and_then(|own| own.label(COMPOSE_PROJECT).map(str::to_owned));
             state.observed.project = project;
             let services = &state.config.services;

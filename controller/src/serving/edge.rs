@@ -5,7 +5,7 @@
 //! serves again before anyone has noticed.
 
 mod client;
-pub(crate) mod wire;
+pub(crate) mod connection;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use cutover_proxy::table::{Color, Generation, Hangup, ServiceName, Snapshot, Tab
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::client::{Client, Request, unexpected};
-use self::wire::Dial;
+use self::connection::Connect;
 use crate::error::Error;
 
 /// A handle to the link. Clones share it; the last one to go ends it.
@@ -68,7 +68,7 @@ impl Edge {
     ///
     /// `last` is the newest generation that anyone may have seen; numbers go on from there.
     #[must_use]
-    pub(crate) fn connect(proxy: Arc<dyn Dial>, last: Generation) -> Self {
+    pub(crate) fn connect(proxy: Arc<dyn Connect>, last: Generation) -> Self {
         let (requests, inbox) = mpsc::channel(64);
         let (link, link_rx) = watch::channel(Link::Down);
         let client = Client { proxy, inbox, link, last, table: None, access_log: None };

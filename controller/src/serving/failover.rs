@@ -73,7 +73,7 @@ impl Controller {
             let _turn = this.0.turn.lock().await;
             // What was decided without the turn may be past.
             let now = Instant::now();
-            let still = this.change_quietly(|state| decide(&state.outlook(&service, now)));
+            let still = this.change_quietly(|state| decide(&state.situation(&service, now)));
             if still != Decision::FailOver(wanted.clone(), reason) {
                 this.0.failover.notify_one();
                 return Ok(());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::serving::edge::wire::{Dial, ProxySocket};
+use crate::serving::edge::connection::{Connect, ProxySocket};
 use crate::serving::probing::ProbeTarget;
 use crate::state::health::Answer;
 use crate::state::store::Store;
@@ -18,7 +18,7 @@ pub struct Outside {
     /// Where the journal is kept.
     pub(crate) store: Arc<dyn Store>,
     /// Where the proxy listens for tables.
-    pub(crate) proxy: Arc<dyn Dial>,
+    pub(crate) proxy: Arc<dyn Connect>,
     /// Who answers probes; `None` is whoever listens at an endpoint's address.
     pub(crate) apps: Option<Arc<dyn Apps>>,
 }

@@ -29,7 +29,7 @@ pub(crate) fn build(state: &State) -> TableSpec {
 
 /// Who gets which host and path, and who else wanted it.
 #[must_use]
-pub(crate) fn claims(state: &State) -> BTreeMap<(HostPattern, String), Claim> {
+pub(crate) fn claims(state: &State) -> BTreeMap<(HostPattern, String), RouteClaim> {
     let mut claims = BTreeMap::new();
     for (name, config) in state.services() {
         let any = [HostPattern::Any];
@@ -52,8 +52,8 @@ pub(crate) fn claims(state: &State) -> BTreeMap<(HostPattern, String), Claim> {
             }
             claims
                 .entry((host.clone(), config.path.clone()))
-                .and_modify(|first: &mut Claim| first.refused.push(name.clone()))
-                .or_insert(Claim { route, refused: Vec::new() });
+                .and_modify(|first: &mut RouteClaim| first.refused.push(name.clone()))
+                .or_insert(RouteClaim { route, refused: Vec::new() });
         }
     }
     claims
@@ -61,7 +61,7 @@ pub(crate) fn claims(state: &State) -> BTreeMap<(HostPattern, String), Claim> {
 
 /// A route and the services that came too late for it.
 #[derive(Clone, Debug)]
-pub(crate) struct Claim {
+pub(crate) struct RouteClaim {
     /// The route.
     pub route: RouteSpec,
     /// Who else wanted it.

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::pools::Pools;
 use crate::engine::fake::FakeEngine;
-use crate::serving::edge::wire::{Dial, Wire};
+use crate::serving::edge::connection::{Connect, Connection};
 use crate::testing::crash_points::CrashPoints;
 
 /// The proxy. Clones are the same one.
@@ -174,8 +174,8 @@ impl fmt::Debug for FakeProxy {
 }
 
 #[async_trait]
-impl Dial for FakeProxy {
-    async fn connect(&self) -> io::Result<Box<dyn Wire>> {
+impl Connect for FakeProxy {
+    async fn connect(&self) -> io::Result<Box<dyn Connection>> {
         self.shared.points.point("connect").await;
         let process = self.process();
         if !process.up {
@@ -184,13 +184,13 @@ impl Dial for FakeProxy {
         let generation = process.pools.generation();
         let hello = FromProxy::Hello { version: "0".into(), pid: process.pid, generation };
         let (proxy, link) = (self.clone(), process.link);
-        Ok(Box::new(FakeWire { proxy, link, reply: Some((hello, None)) }))
+        Ok(Box::new(FakeConnection { proxy, link, reply: Some((hello, None)) }))
     }
 }
 
 /// A link to it.
 #[derive(Debug)]
-struct FakeWire {
+struct FakeConnection {
     proxy: FakeProxy,
     link: u64,
     /// What is to be read next, and the place that is passed with it.
@@ -198,7 +198,7 @@ struct FakeWire {
 }
 
 #[async_trait]
-impl Wire for FakeWire {
+impl Connection for FakeConnection {
     async fn write(&mut self, message: &ToProxy, _: Option<&File>) -> io::Result<()> {
         let place = place(message);
         self.proxy.shared.points.point(place.clone()).await;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use cutover_api::LeftOut;
 use cutover_proxy::table::{Color, ServiceName};
 
-pub(crate) use self::address::Home;
+pub(crate) use self::address::EdgeNetwork;
 use self::address::Unreachable;
 use self::colors::Candidate;
 pub(crate) use self::colors::{color_label, release, rollout_label};

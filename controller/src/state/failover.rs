@@ -9,7 +9,7 @@ use cutover_api::{Ending, Kind, Report, Target, Weights};
 use cutover_proxy::table::{Color, ServiceName};
 use tokio::time::Instant;
 
-pub(crate) use self::decide::{Choice, Decision, Outlook, Reason, decide};
+pub(crate) use self::decide::{Choice, Decision, Reason, Situation, decide};
 use super::classify::rollout_label;
 use super::service::ServiceState;
 use super::{ContainerEndpoint, State, history};
@@ -30,7 +30,7 @@ impl State {
         let down: Vec<_> = self.down_since.keys().cloned().collect();
         down.into_iter()
             .map(|name| {
-                let decision = decide(&self.outlook(&name, now));
+                let decision = decide(&self.situation(&name, now));
                 (name, decision)
             })
             .collect()
@@ -45,7 +45,7 @@ impl State {
         })
     }
 
-    pub(crate) fn outlook(&self, name: &ServiceName, now: Instant) -> Outlook {
+    pub(crate) fn situation(&self, name: &ServiceName, now: Instant) -> Situation {
         let weights = self.weights(name);
         let config = self.service(name);
         let present = |color: Color| {
@@ -54,7 +54,7 @@ impl State {
         };
         let since = self.down_since.get(name).copied().unwrap_or(now);
         let state = self.journal.services.get(name);
-        Outlook {
+        Situation {
             up: self.is_up(name),
             present: Color::ALL.into_iter().any(|c| weights.serves(c) && present(c)),
             decided: state.is_some_and(|state| state.weights.is_some()) || self.is_settled(name),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::config::ServiceConfig;
 use crate::config::labels::{LabelErrors, Labels};
 use crate::engine::{Container, State, Transition, WorkloadId};
-use crate::state::classify::Home;
+use crate::state::classify::EdgeNetwork;
 
 /// One container with labels of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,7 @@ impl Workload {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observed {
     /// Where we are; `None` until all containers have been looked at once.
-    pub home: Option<Home>,
+    pub network: Option<EdgeNetwork>,
     /// The compose project that we are in ourselves.
     pub project: Option<String>,
     workloads: BTreeMap<WorkloadId, Workload>,

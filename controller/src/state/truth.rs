@@ -23,7 +23,7 @@ impl State {
     /// Makes what has been seen what we go by. Called before every table, so that whatever changes
     /// it (containers, health, shares) is in that same table. Before the first look it does nothing.
     pub(crate) fn reclassify(&mut self, now: Instant) -> Changed {
-        if self.observed.home.is_none() {
+        if self.observed.network.is_none() {
             return Changed::default();
         }
         let ready = self.ready_containers();

@@ -36,48 +36,52 @@ fn filter() -> Result<SeccompFilter, BackendError> {
 }
 
 /// System calls that depend on an argument, with the alternatives that are allowed.
-fn sometimes() -> Vec<(c_long, Vec<Given>)> {
+fn sometimes() -> Vec<(c_long, Vec<ArgumentMatch>)> {
     let number = |number: i32| u64::from(number.unsigned_abs());
     let ioctls = [libc::FIOCLEX, libc::FIONBIO, libc::FIONREAD, libc::TCGETS];
     let prctls = [libc::PR_GET_NAME, libc::PR_SET_NAME, libc::PR_SET_VMA];
     let families = [libc::AF_INET, libc::AF_INET6];
     let thread = number(libc::CLONE_THREAD);
-    let no_code = Given::one(2, number(libc::PROT_EXEC), 0);
+    let no_code = ArgumentMatch::one(2, number(libc::PROT_EXEC), 0);
     let change = libc::O_ACCMODE | libc::O_CREAT | libc::O_TMPFILE | libc::O_TRUNC;
     // Some flags are made of several bits, of which reading a directory is one.
     let change = number(change & !libc::O_DIRECTORY);
     let this_process = u64::from(std::process::id());
     vec![
         // Not `clone3`, whose flags cannot be seen: without it threads are started by this one.
-        (libc::SYS_clone, vec![Given::one(0, thread, thread)]),
-        (libc::SYS_ioctl, ioctls.map(|request| Given::one(1, WORD, request & WORD)).into()),
+        (libc::SYS_clone, vec![ArgumentMatch::one(0, thread, thread)]),
+        (libc::SYS_ioctl, ioctls.map(|request| ArgumentMatch::one(1, WORD, request & WORD)).into()),
         (libc::SYS_mmap, vec![no_code]),
         (libc::SYS_mprotect, vec![no_code]),
         #[cfg(target_arch = "x86_64")]
-        (libc::SYS_open, vec![Given::one(1, change, 0)]),
-        (libc::SYS_openat, vec![Given::one(2, change, 0)]),
-        (libc::SYS_prctl, prctls.map(|option| Given::one(0, WORD, number(option))).into()),
-        (libc::SYS_prlimit64, vec![Given::one(0, WORD, 0)]),
+        (libc::SYS_open, vec![ArgumentMatch::one(1, change, 0)]),
+        (libc::SYS_openat, vec![ArgumentMatch::one(2, change, 0)]),
+        (libc::SYS_prctl, prctls.map(|option| ArgumentMatch::one(0, WORD, number(option))).into()),
+        (libc::SYS_prlimit64, vec![ArgumentMatch::one(0, WORD, 0)]),
         (
             libc::SYS_socket,
             families
                 .map(|family| {
-                    Given::one(0, WORD, number(family)).and(1, 0xf, number(libc::SOCK_STREAM))
+                    ArgumentMatch::one(0, WORD, number(family)).and(
+                        1,
+                        0xf,
+                        number(libc::SOCK_STREAM),
+                    )
                 })
                 .into(),
         ),
-        (libc::SYS_tgkill, vec![Given::one(0, WORD, this_process)]),
+        (libc::SYS_tgkill, vec![ArgumentMatch::one(0, WORD, this_process)]),
     ]
 }
 
 /// Arguments, of which the masked bits have these values.
 #[derive(Clone, Copy, Debug)]
-struct Given {
+struct ArgumentMatch {
     first: (u8, u64, u64),
     second: Option<(u8, u64, u64)>,
 }
 
-impl Given {
+impl ArgumentMatch {
     const fn one(argument: u8, mask: u64, value: u64) -> Self {
         Self { first: (argument, mask, value), second: None }
     }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::config::reload::Reload;
-use crate::discovery::{Discovery, home};
+use crate::discovery::{Discovery, own_container};
 use crate::engine::Containers;
 use crate::executor::{Rollouts, Tools};
 use crate::http::{admin, control, rollouts as routes, server};
@@ -101,7 +101,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             &listen.control.with_file_name("proxy.sock"),
         ),
         engine: docker.enable.then(|| Containers::docker(&docker.socket)),
-        own: home::own_ids(),
+        own: own_container::ids(),
     };
     let (controller, rollouts) = assemble(config, status, parts);
     let routes = rollouts.clone().map_or_else(routes::without_docker, routes::router);

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::wire::{Dial, Wire};
+use super::connection::{Connect, Connection};
 use super::{AccessLogTarget, Applied, Link};
 use crate::error::Error;
 use crate::panics::caught;
@@ -31,7 +31,7 @@ pub(super) enum Request {
 
 /// The task behind an [`Edge`].
 pub(super) struct Client {
-    pub(super) proxy: Arc<dyn Dial>,
+    pub(super) proxy: Arc<dyn Connect>,
     pub(super) inbox: mpsc::Receiver<Request>,
     pub(super) link: watch::Sender<Link>,
     /// The newest generation that anyone may have seen.
@@ -56,10 +56,10 @@ impl Client {
             let (proxy, last) = (Arc::clone(&self.proxy), self.last);
             match self.meanwhile(meet(proxy.as_ref(), last)).await {
                 None => return,
-                Some(Ok((mut wire, hello))) => {
+                Some(Ok((mut connection, hello))) => {
                     info!(pid = hello.pid, version = hello.version, "proxy connected");
                     let since = Instant::now();
-                    let Err(error) = self.converse(wire.as_mut(), hello).await else {
+                    let Err(error) = self.converse(connection.as_mut(), hello).await else {
                         return;
                     };
                     self.link.send_replace(Link::Down);
@@ -105,13 +105,13 @@ impl Client {
     }
 
     /// Serves requests until every handle has gone (`Ok`) or the link breaks.
-    async fn converse(&mut self, wire: &mut dyn Wire, hello: Hello) -> io::Result<()> {
+    async fn converse(&mut self, connection: &mut dyn Connection, hello: Hello) -> io::Result<()> {
         self.last = self.last.max(hello.generation);
         if let Some(target) = self.access_log.clone() {
-            send_access_log(wire, &target).await?;
+            send_access_log(connection, &target).await?;
         }
         if let Some((table, waiting)) = self.table.take() {
-            self.push(wire, table, waiting).await?;
+            self.push(connection, table, waiting).await?;
         }
         // A proxy whose table is not ours (we were restarted) still has a number to show.
         let generation = if self.table.is_some() { self.last } else { hello.generation };
@@ -121,20 +121,20 @@ impl Client {
             let request = tokio::select! {
                 request = self.inbox.recv() => request,
                 // Between requests the proxy has nothing to say but goodbye.
-                gone = wire.closed() => return Err(gone),
+                gone = connection.closed() => return Err(gone),
             };
             match request {
                 None => return Ok(()),
                 Some(Request::Apply(table, answer)) => {
-                    self.push(wire, *table, Some(answer)).await?;
+                    self.push(connection, *table, Some(answer)).await?;
                 }
                 Some(Request::AccessLog(target, answer)) => {
                     self.access_log = Some(target.clone());
-                    send_access_log(wire, &target).await?;
+                    send_access_log(connection, &target).await?;
                     answer.send(Ok(())).ok();
                 }
                 Some(Request::Message(message, answer)) => {
-                    let reply = exchange(wire, &message).await?;
+                    let reply = exchange(connection, &message).await?;
                     answer.send(Ok(reply)).ok();
                 }
             }
@@ -145,14 +145,14 @@ impl Client {
     /// was refused.
     async fn push(
         &mut self,
-        wire: &mut dyn Wire,
+        connection: &mut dyn Connection,
         mut table: TableSpec,
         waiting: Option<ReplyTo<Applied>>,
     ) -> io::Result<()> {
         let sent = self.last.next();
         table.generation = sent;
         let message = ToProxy::Apply(Box::new(table));
-        let reply = match exchange(wire, &message).await {
+        let reply = match exchange(connection, &message).await {
             // Whatever is live there, it is not what we sent: its number must not become ours.
             Ok(FromProxy::Applied { generation, .. }) if generation != sent => {
                 Err(io::Error::other(format!("table {sent} was answered with {generation}")))
@@ -203,15 +203,15 @@ struct Hello {
 /// Connects and hears the greeting. A proxy that is just being restarted lets us wait: its listener
 /// outlives it. One whose number cannot come from us is not talked to: its successor could not
 /// count on from there.
-async fn meet(proxy: &dyn Dial, last: Generation) -> io::Result<(Box<dyn Wire>, Hello)> {
+async fn meet(proxy: &dyn Connect, last: Generation) -> io::Result<(Box<dyn Connection>, Hello)> {
     let greeting = async {
-        let mut wire = proxy.connect().await?;
-        match wire.read().await? {
+        let mut connection = proxy.connect().await?;
+        match connection.read().await? {
             FromProxy::Hello { generation, .. } if generation.0 > last.0.saturating_add(AHEAD) => {
                 Err(io::Error::other(format!("its table {generation} is none of ours")))
             }
             FromProxy::Hello { version, pid, generation } => {
-                Ok((wire, Hello { version, pid, generation }))
+                Ok((connection, Hello { version, pid, generation }))
             }
             other => Err(io::Error::other(format!("greeted with {other:?}"))),
         }
@@ -219,23 +219,26 @@ async fn meet(proxy: &dyn Dial, last: Generation) -> io::Result<(Box<dyn Wire>, 
     timeout(ANSWER, greeting).await?
 }
 
-async fn exchange(wire: &mut dyn Wire, message: &ToProxy) -> io::Result<FromProxy> {
+async fn exchange(connection: &mut dyn Connection, message: &ToProxy) -> io::Result<FromProxy> {
     timeout(ANSWER, async {
-        wire.write(message, None).await?;
-        wire.read().await
+        connection.write(message, None).await?;
+        connection.read().await
     })
     .await?
 }
 
-async fn send_access_log(wire: &mut dyn Wire, target: &AccessLogTarget) -> io::Result<()> {
+async fn send_access_log(
+    connection: &mut dyn Connection,
+    target: &AccessLogTarget,
+) -> io::Result<()> {
     let (log, file) = match target {
         AccessLogTarget::File(file) => (AccessLog::File, Some(file.as_ref())),
         AccessLogTarget::Off => (AccessLog::Off, None),
         AccessLogTarget::Stdout => (AccessLog::Stdout, None),
     };
     let reply = timeout(ANSWER, async {
-        wire.write(&ToProxy::AccessLog(log), file).await?;
-        wire.read().await
+        connection.write(&ToProxy::AccessLog(log), file).await?;
+        connection.read().await
     })
     .await??;
     if !matches!(reply, FromProxy::Done) {

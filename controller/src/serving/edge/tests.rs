@@ -5,7 +5,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use cutover_proxy::link::AccessLog;
 
-use super::wire::ProxySocket;
+use super::connection::ProxySocket;
 use super::*;
 
 /// A proxy that keeps to the protocol and remembers nothing but its generation.

@@ -14,7 +14,7 @@ use crate::engine::{Container, Signal, Transition};
 use crate::error::Error;
 use crate::serving::controller::tests::{Fixture, app};
 use crate::state::classify::tests::container;
-use crate::state::classify::{Home, rollout_label};
+use crate::state::classify::{EdgeNetwork, rollout_label};
 use crate::state::failover::FRESH;
 use crate::state::lock_owner::LockOwner;
 use crate::state::rollout::Replica;
@@ -76,7 +76,7 @@ impl Shop {
     async fn see(&self, containers: &[&Container]) {
         let containers = containers.iter().map(|found| (*found).clone()).collect();
         let seen = self.fixture.controller.observe(move |state| {
-            state.observed.home = Some(Home::Host);
+            state.observed.network = Some(EdgeNetwork::Host);
             let services = &state.config.services;
             let gone = state.observed.replace(containers, &[], services, u64::MAX);
             state.forget_containers(&gone);

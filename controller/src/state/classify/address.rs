@@ -9,14 +9,14 @@ use crate::state::observed::Workload;
 
 /// Where Cutover runs: it decides by which address a container can be reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Home {
+pub(crate) enum EdgeNetwork {
     /// In the host's network: every bridge can be reached.
     Host,
     /// In a container: only these networks can be reached.
     Networks(BTreeSet<String>),
 }
 
-impl Home {
+impl EdgeNetwork {
     /// Where a container of ours is; none is the host.
     #[must_use]
     pub(crate) fn of(own: Option<&Container>) -> Self {
@@ -94,15 +94,15 @@ pub(super) fn address(workload: &Workload, facts: &Facts<'_>) -> Result<IpAddr, 
         let missing = || Unreachable::NotInNetwork { wanted: wanted.clone(), theirs: names() };
         return found.map(|(_, ip)| *ip).ok_or_else(missing);
     }
-    match facts.observed.home.as_ref().unwrap_or(&Home::Host) {
-        Home::Host if container.foreign_network.as_deref() == Some("host") => {
+    match facts.observed.network.as_ref().unwrap_or(&EdgeNetwork::Host) {
+        EdgeNetwork::Host if container.foreign_network.as_deref() == Some("host") => {
             Ok(Ipv4Addr::LOCALHOST.into())
         }
-        Home::Host => {
+        EdgeNetwork::Host => {
             let first = container.networks.values().next().copied();
             first.ok_or(Unreachable::NoAddress)
         }
-        Home::Networks(ours) => {
+        EdgeNetwork::Networks(ours) => {
             let shared = container.networks.iter().find(|(name, _)| ours.contains(*name));
             let apart = || {
                 let ours: Vec<_> = ours.iter().cloned().collect();

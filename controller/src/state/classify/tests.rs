@@ -61,7 +61,7 @@ struct Setting {
 impl Setting {
     fn new() -> Self {
         let mut setting = Self::default();
-        setting.observed.home = Some(Home::Host);
+        setting.observed.network = Some(EdgeNetwork::Host);
         setting
     }
 
@@ -412,7 +412,7 @@ fn a_candidate_that_asks_for_anothers_host_is_left_out_and_its_service_goes_on()
 #[test]
 fn the_service_of_another_edge_claims_no_route_here() {
     let mut setting = Setting::new();
-    setting.observed.home = Some(Home::Networks(["p_default".to_owned()].into()));
+    setting.observed.network = Some(EdgeNetwork::Networks(["p_default".to_owned()].into()));
     let mut theirs = container("theirs", 9, &[("cutover.service", "shop")]);
     theirs.networks = [("q_default".to_owned(), IpAddr::from([172, 19, 0, 2]))].into();
     let ours = container("ours", 1, &[WEB]);
@@ -424,14 +424,14 @@ fn the_service_of_another_edge_claims_no_route_here() {
 #[test]
 fn a_container_is_reached_on_a_network_we_share() {
     let mut setting = Setting::new();
-    setting.observed.home = Some(Home::Networks(["edge".to_owned()].into()));
+    setting.observed.network = Some(EdgeNetwork::Networks(["edge".to_owned()].into()));
     let mut one = container("one", 9, &[WEB]);
     let found = setting.look(std::slice::from_ref(&one));
     assert!(reason(&found, "one").contains("no network in common"));
     one.networks.insert("edge".into(), IpAddr::from([10, 0, 0, 7]));
     let found = setting.look(std::slice::from_ref(&one));
     assert_eq!(found.endpoints[0].address.to_string(), "10.0.0.7:8000");
-    setting.observed.home = Some(Home::Host);
+    setting.observed.network = Some(EdgeNetwork::Host);
     one.labels.insert("cutover.network".into(), "default".into());
     assert_eq!(setting.look(&[one]).endpoints[0].address.to_string(), "172.18.0.2:8000");
 }
@@ -499,7 +499,7 @@ fn a_service_is_the_projects_that_had_it_first_until_that_has_gone() {
 #[test]
 fn a_project_that_cannot_be_reached_keeps_no_service() {
     let mut setting = Setting::new();
-    setting.observed.home = Some(Home::Networks(["p_default".to_owned()].into()));
+    setting.observed.network = Some(EdgeNetwork::Networks(["p_default".to_owned()].into()));
     let mut far = of("far", 9, "one", &[WEB]);
     far.networks = [("elsewhere".to_owned(), IpAddr::from([172, 19, 0, 2]))].into();
     let found = setting.look(&[far, of("near", 8, "two", &[WEB])]);

@@ -7,7 +7,7 @@ use cutover_proxy::table::Color;
 
 /// What is known of one service.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outlook {
+pub(crate) struct Situation {
     /// An endpoint of a color that serves is up.
     pub up: bool,
     /// A color that serves has a container, whatever its state, or an endpoint of the config file.
@@ -54,21 +54,23 @@ pub(crate) enum Decision {
 
 /// Decides. Members of the other color come before spares, newer releases before older ones.
 #[must_use]
-pub(crate) fn decide(outlook: &Outlook) -> Decision {
-    if outlook.up {
+pub(crate) fn decide(situation: &Situation) -> Decision {
+    if situation.up {
         return Decision::Stay;
     }
-    let best = outlook.choices.iter().max_by_key(|choice| (choice.member, choice.created));
+    let best = situation.choices.iter().max_by_key(|choice| (choice.member, choice.created));
     let Some(best) = best else { return Decision::Stay };
-    let (reason, patience) = match (outlook.present, outlook.patience) {
+    let (reason, patience) = match (situation.present, situation.patience) {
         // Nothing can come back by itself.
-        (false, _) if outlook.decided && !outlook.locked => (Reason::NoContainer, Duration::ZERO),
+        (false, _) if situation.decided && !situation.locked => {
+            (Reason::NoContainer, Duration::ZERO)
+        }
         (false, patience) => (Reason::NoContainer, patience.unwrap_or(SETTLE)),
         (true, Some(patience)) => (Reason::NotUp, patience),
         (true, None) => return Decision::Stay,
     };
-    let patience = if outlook.locked { patience + YIELD } else { patience };
-    match patience.checked_sub(outlook.down_for).filter(|left| !left.is_zero()) {
+    let patience = if situation.locked { patience + YIELD } else { patience };
+    match patience.checked_sub(situation.down_for).filter(|left| !left.is_zero()) {
         Some(left) => Decision::Wait(left),
         None => Decision::FailOver(best.clone(), reason),
     }
@@ -94,8 +96,8 @@ mod tests {
     }
 
     /// Nothing is up since now, and green could serve.
-    fn outlook() -> Outlook {
-        Outlook {
+    fn situation() -> Situation {
+        Situation {
             up: false,
             present: true,
             decided: true,
@@ -112,48 +114,48 @@ mod tests {
 
     #[test]
     fn what_serves_goes_on_and_where_nothing_else_is_ready_nothing_changes() {
-        assert_eq!(decide(&Outlook { up: true, present: false, ..outlook() }), Decision::Stay);
+        assert_eq!(decide(&Situation { up: true, present: false, ..situation() }), Decision::Stay);
         assert_eq!(
-            decide(&Outlook { choices: vec![], present: false, ..outlook() }),
+            decide(&Situation { choices: vec![], present: false, ..situation() }),
             Decision::Stay
         );
     }
 
     #[test]
     fn a_color_without_any_container_is_replaced_at_once() {
-        let gone = Outlook { present: false, ..outlook() };
+        let gone = Situation { present: false, ..situation() };
         assert_eq!(decide(&gone), to_green(Reason::NoContainer));
-        let off = Outlook { patience: None, ..gone };
+        let off = Situation { patience: None, ..gone };
         assert_eq!(decide(&off), to_green(Reason::NoContainer), "with failover off, too");
     }
 
     #[test]
     fn a_restart_is_waited_for() {
         let second = Duration::from_secs(1);
-        assert_eq!(decide(&outlook()), Decision::Wait(3 * second));
-        let later = Outlook { down_for: 2 * second, ..outlook() };
+        assert_eq!(decide(&situation()), Decision::Wait(3 * second));
+        let later = Situation { down_for: 2 * second, ..situation() };
         assert_eq!(decide(&later), Decision::Wait(second));
-        let late = Outlook { down_for: 3 * second, ..outlook() };
+        let late = Situation { down_for: 3 * second, ..situation() };
         assert_eq!(decide(&late), to_green(Reason::NotUp));
-        let off = Outlook { patience: None, ..late };
+        let off = Situation { patience: None, ..late };
         assert_eq!(decide(&off), Decision::Stay);
     }
 
     #[test]
     fn before_anything_was_decided_the_containers_of_a_service_have_time_to_come() {
-        let fresh = Outlook { decided: false, present: false, ..outlook() };
+        let fresh = Situation { decided: false, present: false, ..situation() };
         assert_eq!(decide(&fresh), Decision::Wait(Duration::from_secs(3)));
-        let off = Outlook { patience: None, ..fresh.clone() };
+        let off = Situation { patience: None, ..fresh.clone() };
         assert_eq!(decide(&off), Decision::Wait(Duration::from_secs(3)));
-        let late = Outlook { down_for: Duration::from_secs(3), ..fresh };
+        let late = Situation { down_for: Duration::from_secs(3), ..fresh };
         assert_eq!(decide(&late), to_green(Reason::NoContainer));
     }
 
     #[test]
     fn a_rollout_that_has_the_lock_acts_first() {
-        let locked = Outlook { locked: true, down_for: Duration::from_secs(3), ..outlook() };
+        let locked = Situation { locked: true, down_for: Duration::from_secs(3), ..situation() };
         assert_eq!(decide(&locked), Decision::Wait(Duration::from_secs(2)));
-        let gone = Outlook { present: false, ..locked };
+        let gone = Situation { present: false, ..locked };
         assert_eq!(decide(&gone), Decision::Wait(Duration::from_secs(2)));
     }
 
@@ -164,7 +166,7 @@ mod tests {
             choice(Color::Green, true, 9),
             choice(Color::Green, false, 2),
         ];
-        let first = |choices| match decide(&Outlook { present: false, choices, ..outlook() }) {
+        let first = |choices| match decide(&Situation { present: false, choices, ..situation() }) {
             Decision::FailOver(choice, _) => choice.containers,
             other => panic!("{other:?}"),
         };

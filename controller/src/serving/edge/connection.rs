@@ -15,17 +15,17 @@ use tokio::net::UnixStream;
 
 /// Where a proxy is met.
 #[async_trait]
-pub(crate) trait Dial: std::fmt::Debug + Send + Sync {
+pub(crate) trait Connect: std::fmt::Debug + Send + Sync {
     /// Connects to the proxy that is there now.
     ///
     /// # Errors
     /// When there is none.
-    async fn connect(&self) -> io::Result<Box<dyn Wire>>;
+    async fn connect(&self) -> io::Result<Box<dyn Connection>>;
 }
 
 /// Both directions of the link, one message at a time.
 #[async_trait]
-pub(crate) trait Wire: std::fmt::Debug + Send {
+pub(crate) trait Connection: std::fmt::Debug + Send {
     /// Writes one message; `file` goes with its first byte.
     ///
     /// # Errors
@@ -50,23 +50,23 @@ pub(crate) trait Wire: std::fmt::Debug + Send {
 pub(crate) struct ProxySocket(pub PathBuf);
 
 #[async_trait]
-impl Dial for ProxySocket {
-    async fn connect(&self) -> io::Result<Box<dyn Wire>> {
+impl Connect for ProxySocket {
+    async fn connect(&self) -> io::Result<Box<dyn Connection>> {
         let stream = UnixStream::connect(&self.0).await?;
-        Ok(Box::new(SocketWire { stream, input: Vec::new() }))
+        Ok(Box::new(SocketConnection { stream, input: Vec::new() }))
     }
 }
 
 /// A link over a socket: one line is one message.
 #[derive(Debug)]
-struct SocketWire {
+struct SocketConnection {
     stream: UnixStream,
     /// What has come and is not yet a whole line.
     input: Vec<u8>,
 }
 
 #[async_trait]
-impl Wire for SocketWire {
+impl Connection for SocketConnection {
     async fn write(&mut self, message: &ToProxy, file: Option<&File>) -> io::Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');

@@ -4,7 +4,7 @@ use crate::engine::{Container, Containers};
 
 /// The container that we are in: its host name is its ID unless someone chose another, and its
 /// cgroup and mounts name it too.
-pub(super) async fn own(containers: &Containers, ids: &[String]) -> Option<Container> {
+pub(super) async fn find(containers: &Containers, ids: &[String]) -> Option<Container> {
     for id in ids {
         if let Ok(Some(own)) = containers.inspect(id).await {
             return Some(own);
@@ -14,7 +14,7 @@ pub(super) async fn own(containers: &Containers, ids: &[String]) -> Option<Conta
 }
 
 /// What our own container may be called by the engine. It stays the same for as long as we live.
-pub(crate) fn own_ids() -> Vec<String> {
+pub(crate) fn ids() -> Vec<String> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let is_id = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let mut ids: Vec<String> = Vec::new();
