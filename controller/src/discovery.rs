@@ -6,21 +6,18 @@
 
 pub(crate) mod own_container;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use crate::config::labels::COMPOSE_PROJECT;
 use crate::engine::{Change, Container, Containers, EngineError, Listing, Transition, WorkloadId};
 use crate::error::Error;
 use crate::panics::caught;
 use crate::serving::controller::Controller;
 use crate::state::State;
 pub(crate) use crate::state::classify;
-use crate::state::classify::EdgeNetwork;
 
 /// Asks the task that looks at the engine. Clones ask the same one.
 #[derive(Clone, Debug)]
@@ -145,25 +142,19 @@ impl Watcher {
 
     async fn look_at(&self, id: WorkloadId) -> Result<(), Error> {
         for _ in 0..TRIES {
-            let begun = self.controller.state(|state| state.observed.transitions());
+            let begun = self.controller.state(|state| state.observed().transitions());
             let found = self.containers.inspect(id.as_str()).await.map_err(unavailable)?;
             // This may be the very look that what has happened meanwhile has asked for.
-            if self.controller.state(|state| state.observed.has_moved(&id, begun)) {
+            if self.controller.state(|state| state.observed().has_moved(&id, begun)) {
                 continue;
             }
-            let updated = self.controller.observe(move |state| {
-                let services = &state.config.services;
-                if state.observed.update(&id, found, services, begun) {
-                    state.forget_containers(&BTreeSet::from([id.into()]));
-                }
-            });
-            return updated.await;
+            return self.controller.observe(move |state| state.inspected(&id, found, begun)).await;
         }
         Err(Error::DockerUnavailable(format!("{id} changes all the time")))
     }
 
     async fn look(&self) -> Result<(), Error> {
-        let begun = self.controller.state(|state| state.observed.transitions());
+        let begun = self.controller.state(|state| state.observed().transitions());
         let listed = self.containers.list().await;
         self.note_engine(listed.as_ref().err().map(ToString::to_string));
         let Listing { containers, unanswered } = listed.map_err(unavailable)?;
@@ -171,17 +162,7 @@ impl Watcher {
         let version = self.containers.version().await.ok();
         let seen = self.controller.observe(move |state| {
             state.engine_is(version);
-            let first = state.observed.network.is_none();
-            state.observed.network = Some(EdgeNetwork::of(own.as_ref()));
-            let project = own.and_then(|own| own.label(COMPOSE_PROJECT).map(str::to_owned));
-            state.observed.project = project;
-            let services = &state.config.services;
-            let gone = state.observed.replace(containers, &unanswered, services, begun);
-            state.forget_containers(&gone);
-            if first {
-                // What went while we were away; no rollout of ours is making any yet.
-                state.retain_containers();
-            }
+            state.listed(containers, &unanswered, own.as_ref(), begun);
         });
         seen.await
     }
@@ -190,7 +171,7 @@ impl Watcher {
 /// Writes down what has happened to a container, without asking the engine.
 async fn record_transition(controller: &Controller, id: WorkloadId, transition: Transition) {
     let recorded = controller.observe(move |state| {
-        if let Some(name) = state.observed.happened(&id, &transition, Instant::now()) {
+        if let Some(name) = state.happened(&id, &transition, Instant::now()) {
             info!(container = name, ?transition, "leaves the table");
         }
     });
@@ -201,7 +182,7 @@ async fn record_transition(controller: &Controller, id: WorkloadId, transition: 
 
 /// Every container of ours.
 fn containers(state: &State) -> Vec<Container> {
-    state.observed.workloads().map(|workload| workload.container.clone()).collect()
+    state.observed().workloads().map(|workload| workload.container.clone()).collect()
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);

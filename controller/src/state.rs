@@ -5,13 +5,14 @@
 
 pub(crate) mod classify;
 pub(crate) mod counted;
+mod discovered;
 pub mod drains;
+mod endpoint;
 pub(crate) mod events;
 pub(crate) mod failover;
 pub mod health;
 pub mod history;
 pub mod journal;
-mod learned;
 mod live;
 pub(crate) mod lock_owner;
 pub mod locks;
@@ -20,22 +21,24 @@ pub(crate) mod observed;
 pub(crate) mod rollout;
 pub mod service;
 pub mod store;
+mod told;
 mod truth;
 mod up;
 pub(crate) mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use cutover_api::{ConfigStatus, LeftOut, Weights};
+use cutover_api::{ConfigStatus, Weights};
 use tokio::time::Instant;
 
 use cutover_proxy::table::{Color, EndpointId, Pause, ServiceName, Snapshot, TableSpec};
 
+pub(crate) use self::discovered::{ContainerEndpoint, Discovered, Placed};
 use self::drains::Drains;
 pub use self::drains::{DrainEnd, DrainKey};
+use self::endpoint::Resolved;
+pub(crate) use self::endpoint::{Endpoint, EndpointKey, authority};
 use crate::config::{Config, ServiceConfig};
 use crate::engine::EngineVersion;
 use crate::state::health::Health;
@@ -43,175 +46,56 @@ use crate::state::journal::Journal;
 use crate::state::locks::Locks;
 use crate::state::observed::Observed;
 
-/// What containers there are, as far as they are ours to serve.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Discovery {
-    /// The live settings of services with labels; a service of the file keeps the file's.
-    pub services: BTreeMap<ServiceName, ServiceConfig>,
-    /// Where the containers can be reached that get requests when their color serves, by service.
-    pub endpoints: Vec<ContainerEndpoint>,
-    /// Where those can be reached that get none, and would if nothing else were left. They are
-    /// probed as well.
-    pub spares: Vec<ContainerEndpoint>,
-    /// Where each container stands, whatever its state, by its ID.
-    pub placed: BTreeMap<String, Placed>,
-    /// How many containers each color has, whatever their state.
-    pub present: BTreeMap<(ServiceName, Color), usize>,
-    /// Containers that have labels of ours but serve nothing.
-    pub left_out: Vec<LeftOut>,
-}
-
-/// Where a container stands in its service.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Placed {
-    /// The service it belongs to.
-    pub service: ServiceName,
-    /// Its color.
-    pub color: Color,
-    /// Whether it is of the release that its color serves.
-    pub member: bool,
-}
-
-impl Discovery {
-    /// The endpoints of a service.
-    #[must_use]
-    pub fn endpoints_of(&self, name: &ServiceName) -> &[ContainerEndpoint] {
-        let from = self.endpoints.partition_point(|e| e.service < *name);
-        let to = self.endpoints.partition_point(|e| e.service <= *name);
-        self.endpoints.get(from..to).unwrap_or_default()
-    }
-}
-
-/// One address of one container.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ContainerEndpoint {
-    /// The service it belongs to.
-    pub service: ServiceName,
-    /// The color it belongs to.
-    pub color: Color,
-    /// The container's full ID.
-    pub container: String,
-    /// The container's name, for people.
-    pub name: String,
-    /// Where it is.
-    pub address: SocketAddr,
-    /// The share within its pool.
-    pub weight: u32,
-    /// What Docker says against it: `unhealthy`, `starting`, `paused`; `None` is well.
-    pub unwell: Option<String>,
-    /// The key of its release.
-    pub release: String,
-    /// When the container was created.
-    pub created: SystemTime,
-    /// Its own settings: by these it is probed.
-    pub settings: Arc<ServiceConfig>,
-}
-
-impl ContainerEndpoint {
-    /// An endpoint of which nothing more is known than where it is.
-    #[must_use]
-    pub fn at(service: ServiceName, color: Color, container: &str, address: SocketAddr) -> Self {
-        Self {
-            service,
-            color,
-            container: container.to_owned(),
-            name: container.to_owned(),
-            address,
-            weight: 1,
-            unwell: None,
-            release: String::new(),
-            created: SystemTime::UNIX_EPOCH,
-            settings: Arc::default(),
-        }
-    }
-
-    /// Its identity: the container's ID and the port, never the address.
-    #[must_use]
-    pub fn id(&self) -> EndpointId {
-        EndpointId(format!("{}:{}", self.container, self.address.port()).into())
-    }
-}
-
 /// All that the controller believes. Behind one lock that no await holds; only what is in
-/// `journal` outlives the process.
+/// `journal` outlives the process. It changes by what it is told ([`told`]) and by what goes live
+/// ([`live`]).
 #[derive(Debug)]
 pub struct State {
     /// The config that is live.
-    pub config: Arc<Config>,
+    config: Arc<Config>,
     /// How the config file is.
-    pub config_status: ConfigStatus,
+    config_status: ConfigStatus,
     /// What Docker has shown us.
-    pub(crate) observed: Observed,
+    observed: Observed,
     /// What was made of it.
-    pub discovery: Discovery,
+    discovered: Discovered,
     /// What the resolver has found, by name; the last good answer or the error.
-    pub names: BTreeMap<String, Resolved>,
+    names: BTreeMap<String, Resolved>,
     /// How each endpoint is.
-    pub health: BTreeMap<EndpointKey, Health>,
+    health: BTreeMap<EndpointKey, Health>,
     /// What is written to the journal: shares, pauses, rollouts, history.
-    pub journal: Journal,
+    journal: Journal,
     /// Why the journal could not be written the last time.
-    pub journal_error: Option<String>,
+    journal_error: Option<String>,
     /// What was found of the journal at the start, and people should know: what was set aside.
-    pub journal_notes: Vec<String>,
+    journal_notes: Vec<String>,
     /// Why Docker does not answer.
-    pub docker_error: Option<String>,
+    docker_error: Option<String>,
     /// Which engine it is; of the last look, `None` before the first.
-    pub(crate) docker_version: Option<EngineVersion>,
+    docker_version: Option<EngineVersion>,
     /// The table that is live, without its generation.
     table: Option<TableSpec>,
     /// The shares in the table that is live.
-    pub live: BTreeMap<ServiceName, Weights>,
+    live: BTreeMap<ServiceName, Weights>,
     /// Since when nothing of a service has been up.
-    pub(crate) down_since: BTreeMap<ServiceName, Instant>,
+    down_since: BTreeMap<ServiceName, Instant>,
     /// Containers that have served while we looked.
-    pub(crate) served: BTreeSet<String>,
+    served: BTreeSet<String>,
     /// What people should know of a service, in words.
-    pub notes: BTreeMap<ServiceName, String>,
+    notes: BTreeMap<ServiceName, String>,
     /// The endpoints of each pool of the table that is live.
-    pub(crate) pools: BTreeMap<(ServiceName, Color), BTreeSet<EndpointId>>,
+    pools: BTreeMap<(ServiceName, Color), BTreeSet<EndpointId>>,
     /// Colors that served and no longer do.
-    pub drains: Drains,
+    drains: Drains,
     /// Services whose rollout holds the lock, and whose it is.
-    pub locks: Locks,
+    locks: Locks,
     /// The last counts.
-    pub snapshot: Snapshot,
+    snapshot: Snapshot,
     /// Until the first table is live, an endpoint that was never probed counts as up: whoever
     /// served before the restart serves at once and is probed after.
-    pub booting: bool,
+    booting: bool,
     /// Whether a table of ours has been live.
-    pub published: bool,
-}
-
-/// What is known of a host name.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Resolved {
-    /// The last good answer, sorted.
-    pub addresses: Vec<IpAddr>,
-    /// Why there is no newer one.
-    pub error: Option<String>,
-}
-
-/// Which endpoint of which color of which service.
-pub type EndpointKey = (ServiceName, Color, EndpointId);
-
-/// An endpoint as the state sees it.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Who.
-    pub id: EndpointId,
-    /// Where; `None` while a name is not resolved.
-    pub address: Option<SocketAddr>,
-    /// What the config calls it.
-    pub label: String,
-    /// The container's name.
-    pub container: Option<String>,
-    /// The share within its pool.
-    pub weight: u32,
-    /// Why it may not get requests, whatever the probes say.
-    pub unwell: Option<String>,
-    /// The settings of its container; `None` has the service's.
-    pub settings: Option<Arc<ServiceConfig>>,
+    published: bool,
 }
 
 impl State {
@@ -227,7 +111,7 @@ impl State {
             config: config.into(),
             config_status,
             observed: Observed::default(),
-            discovery: Discovery::default(),
+            discovered: Discovered::default(),
             names: BTreeMap::new(),
             health: BTreeMap::new(),
             journal,
@@ -252,10 +136,90 @@ impl State {
         state
     }
 
+    /// The config that is live.
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// How the config file is.
+    pub(crate) fn config_status(&self) -> &ConfigStatus {
+        &self.config_status
+    }
+
+    /// What Docker has shown us.
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
+    /// What was made of it.
+    pub(crate) fn discovered(&self) -> &Discovered {
+        &self.discovered
+    }
+
+    /// How an endpoint is; `None` while nobody has asked it.
+    pub(crate) fn health(&self, key: &EndpointKey) -> Option<&Health> {
+        self.health.get(key)
+    }
+
+    /// What is remembered.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// For a change of what is remembered. It goes out with the next write, which the caller asks for.
+    pub(crate) fn journal_mut(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// Why the journal could not be written the last time.
+    pub(crate) fn journal_error(&self) -> Option<&String> {
+        self.journal_error.as_ref()
+    }
+
+    /// What was set aside of the journal at the start, in words.
+    pub(crate) fn journal_notes(&self) -> &[String] {
+        &self.journal_notes
+    }
+
+    /// Why Docker does not answer.
+    pub(crate) fn docker_error(&self) -> Option<&String> {
+        self.docker_error.as_ref()
+    }
+
+    /// Which engine it is; `None` before the first look.
+    pub(crate) fn docker_version(&self) -> Option<&EngineVersion> {
+        self.docker_version.as_ref()
+    }
+
+    /// The shares of a service in the live table.
+    pub(crate) fn live_weights(&self, name: &ServiceName) -> Option<Weights> {
+        self.live.get(name).copied()
+    }
+
+    /// Colors that served and no longer do.
+    pub(crate) fn drains(&self) -> &Drains {
+        &self.drains
+    }
+
+    /// The locks of the services. Clones are the same ones.
+    pub(crate) fn locks(&self) -> &Locks {
+        &self.locks
+    }
+
+    /// The last counts.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Whether a table of ours has been live.
+    pub(crate) fn is_published(&self) -> bool {
+        self.published
+    }
+
     /// Every service with its config: those of the file, with what the labels of their containers
     /// add, then those of labels alone.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceConfig)> {
-        let merged = &self.discovery.services;
+        let merged = &self.discovered.services;
         let file = &self.config.services;
         let of_file = file.iter().map(|(name, own)| (name, merged.get(name).unwrap_or(own)));
         of_file.chain(merged.iter().filter(|(name, _)| !file.contains_key(*name)))
@@ -264,7 +228,7 @@ impl State {
     /// The config of one service.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&ServiceConfig> {
-        self.discovery.services.get(name).or_else(|| self.config.services.get(name))
+        self.discovered.services.get(name).or_else(|| self.config.services.get(name))
     }
 
     /// Whether a release that came after this revision serves.
@@ -286,7 +250,7 @@ impl State {
         let weights = Weights::from(self.service(name).map(|s| s.active).unwrap_or_default());
         let can = |color| !self.endpoints(name, color).is_empty();
         let contained =
-            Color::ALL.iter().any(|c| self.discovery.present.contains_key(&(name.clone(), *c)));
+            Color::ALL.iter().any(|c| self.discovered.present.contains_key(&(name.clone(), *c)));
         match Color::ALL.into_iter().find(|&color| !weights.serves(color)) {
             Some(idle) if !contained && can(idle) && !can(idle.other()) => Weights::of(idle.into()),
             _ => weights,
@@ -305,93 +269,10 @@ impl State {
         self.journal.services.get(name).and_then(|s| s.pause)
     }
 
-    /// The endpoints of a color: those of the config in its order, then containers.
-    #[must_use]
-    pub fn endpoints(&self, name: &ServiceName, color: Color) -> Vec<Endpoint> {
-        let mut endpoints = Vec::new();
-        for fixed in self.service(name).map(|s| s.endpoints(color)).unwrap_or_default() {
-            let label = authority(&fixed.host, fixed.port);
-            let addresses = self.names.get(&fixed.host).map(|n| n.addresses.as_slice());
-            let addresses = addresses.unwrap_or_default();
-            let endpoint = |id: EndpointId, address, unwell| Endpoint {
-                id,
-                address,
-                label: label.clone(),
-                container: None,
-                weight: fixed.weight,
-                unwell,
-                settings: None,
-            };
-            if addresses.is_empty() {
-                let error = self.names.get(&fixed.host).and_then(|n| n.error.clone());
-                let unwell = error.unwrap_or_else(|| "its name is being resolved".into());
-                endpoints.push(endpoint(label.as_str().into(), None, Some(unwell)));
-            }
-            for &ip in addresses {
-                // A name that moves is another container: its connections must not be kept.
-                let id = match literal(&fixed.host) {
-                    Some(_) => EndpointId(label.as_str().into()),
-                    None => EndpointId(format!("{label}#{ip}").into()),
-                };
-                endpoints.push(endpoint(id, Some(SocketAddr::new(ip, fixed.port)), None));
-            }
-        }
-        let ours = self.discovery.endpoints_of(name).iter().filter(|e| e.color == color);
-        endpoints.extend(ours.map(Endpoint::from));
-        endpoints
-    }
-
-    /// Every host name that has to be resolved.
-    #[must_use]
-    pub fn host_names(&self) -> BTreeSet<String> {
-        let fixed =
-            self.services().flat_map(|(_, service)| service.blue.iter().chain(&service.green));
-        fixed.map(|e| e.host.clone()).filter(|host| literal(host).is_none()).collect()
-    }
-
-    /// Puts addresses that are written as such where the resolver puts its answers.
-    pub fn look_up_literals(&mut self) {
-        let hosts = self.services().flat_map(|(_, s)| s.blue.iter().chain(&s.green));
-        let literals: Vec<_> =
-            hosts.filter_map(|e| literal(&e.host).map(|ip| (e.host.clone(), ip))).collect();
-        for (host, ip) in literals {
-            self.names.insert(host, Resolved { addresses: vec![ip], error: None });
-        }
-    }
-
     /// Names of the services, for a message.
     #[must_use]
     pub fn known(&self) -> String {
         let names: Vec<_> = self.services().map(|(name, _)| name.as_str()).collect();
         names.join(", ")
     }
-}
-
-impl From<&ContainerEndpoint> for Endpoint {
-    fn from(found: &ContainerEndpoint) -> Self {
-        Self {
-            id: found.id(),
-            address: Some(found.address),
-            label: found.address.to_string(),
-            container: Some(found.name.clone()),
-            weight: found.weight,
-            unwell: found.unwell.clone(),
-            settings: Some(Arc::clone(&found.settings)),
-        }
-    }
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-#[must_use]
-pub fn authority(host: &str, port: u16) -> String {
-    match literal(host) {
-        Some(IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
-        _ => format!("{host}:{port}"),
-    }
-}
-
-/// The address, where a host is one: `10.0.0.1`, `::1`, `[::1]`.
-#[must_use]
-pub fn literal(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }

@@ -115,9 +115,10 @@ impl Rollouts {
     async fn note_who_serves(&self) {
         let serving = self.tools.controller.state(|state| {
             let mut serving: BTreeMap<ServiceName, BTreeSet<String>> = BTreeMap::new();
-            for endpoint in state.discovery.endpoints.iter().filter(|e| is_auto(state, &e.service))
+            for endpoint in
+                state.discovered().endpoints.iter().filter(|e| is_auto(state, &e.service))
             {
-                let kept = state.journal.services.get(&endpoint.service);
+                let kept = state.journal().services.get(&endpoint.service);
                 let noted = kept.is_some_and(|s| s.members.has_served(&endpoint.container));
                 if !noted && state.weights(&endpoint.service).serves(endpoint.color) {
                     let ids = serving.entry(endpoint.service.clone()).or_default();
@@ -203,7 +204,7 @@ impl Rollouts {
     /// What becomes of a release that fails is its own to say: its labels are not live before.
     fn on_failure(&self, container: &Container) -> Option<OnFailure> {
         self.tools.controller.state(|state| {
-            let mut endpoints = state.discovery.endpoints.iter();
+            let mut endpoints = state.discovered().endpoints.iter();
             let own = endpoints.find(|e| container.id.as_str() == e.container)?;
             Some(own.settings.rollout.on_failure)
         })
@@ -213,7 +214,7 @@ impl Rollouts {
 /// Colors that do not serve, all of whose containers are up and none has served before; and how long
 /// they must have been so.
 fn newcomers(state: &State) -> Vec<(Newcomer, Duration)> {
-    let names = state.discovery.services.keys().filter(|service| is_auto(state, service));
+    let names = state.discovered().services.keys().filter(|service| is_auto(state, service));
     let found = names.filter_map(|service| {
         let from = match state.weights(service).active() {
             Target::Blue => Color::Blue,
@@ -223,15 +224,15 @@ fn newcomers(state: &State) -> Vec<(Newcomer, Duration)> {
         let to = from.other();
         let endpoints = state.endpoints(service, to);
         let up = endpoints.iter().all(|endpoint| state.up(service, to, endpoint));
-        let ours = state.discovery.endpoints.iter();
+        let ours = state.discovered().endpoints.iter();
         let ids: BTreeSet<_> = ours
             .filter(|e| e.service == *service && e.color == to)
             .map(|e| e.container.clone())
             .collect();
-        let members = &state.journal.services.get(service)?.members;
+        let members = &state.journal().services.get(service)?.members;
         let new = !ids.is_empty()
             && !ids.iter().any(|id| members.has_served(id))
-            && !state.locks.is_taken(service);
+            && !state.locks().is_taken(service);
         let min_ready = state.service(service)?.rollout.min_ready;
         let newcomer = Newcomer { service: service.clone(), from, to, ids };
         (new && up).then_some((newcomer, min_ready))

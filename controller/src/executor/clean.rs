@@ -59,11 +59,11 @@ impl Tools {
     /// Whether a container drains for a former rollout, which puts it away after that.
     fn drains_elsewhere(&self, part: &Part, id: &str) -> bool {
         self.controller.state(|state| {
-            let mut others = state.journal.rollouts_of(&part.service).map(|(_, other)| other);
+            let mut others = state.journal().rollouts_of(&part.service).map(|(_, other)| other);
             let owned = others.any(|other| {
                 other.revision < part.revision && other.old.iter().any(|old| old == id)
             });
-            owned && state.drains.has(&part.service, id)
+            owned && state.drains().has(&part.service, id)
         })
     }
 

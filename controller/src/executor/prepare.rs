@@ -44,7 +44,7 @@ impl Tools {
         let state = self.controller.service_state(service);
         let record = self
             .controller
-            .state(|state| state.journal.rollout_of(service).map(|(record, _)| record.clone()))?;
+            .state(|state| state.journal().rollout_of(service).map(|(record, _)| record.clone()))?;
         let part = record.parts.iter().find(|part| part.service == *service)?;
         let serves = self.controller.state(|state| state.weights(service)).active();
         let revision = state.members.revision(part.from);

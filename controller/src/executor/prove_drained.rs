@@ -29,9 +29,9 @@ impl Tools {
         }
         let (named, drains) = self
             .controller
-            .state(|state| (state.names_container(service, id), state.drains.has(service, id)));
+            .state(|state| (state.names_container(service, id), state.drains().has(service, id)));
         // Before the first table of ours, what is live is what the journal says.
-        let unknown = !self.controller.state(|state| state.published);
+        let unknown = !self.controller.state(|state| state.is_published());
         match (named || unknown && self.serves(service, id), drains) {
             (true, _) => Err(StepError::passing(format!("{id} serves {service}"))),
             (false, true) => Err(StepError::passing(format!("{id} has not drained yet"))),

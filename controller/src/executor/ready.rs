@@ -50,9 +50,10 @@ impl Tools {
         let ids: BTreeSet<_> = part.new_ids().into_iter().collect();
         loop {
             let (found, left_out) = self.controller.state(|state| {
-                let ours = state.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
+                let ours =
+                    state.discovered().endpoints.iter().filter(|e| ids.contains(&e.container));
                 let names: BTreeSet<_> = part.replicas.iter().map(|r| &r.candidate).collect();
-                let mut left = state.discovery.left_out.iter();
+                let mut left = state.discovered().left_out.iter();
                 let left = left.find(|left| names.contains(&left.container)).cloned();
                 (ours.map(crate::state::ContainerEndpoint::id).collect::<Vec<_>>(), left)
             });
@@ -116,13 +117,14 @@ impl Tools {
     pub(super) fn last_probe(&self, part: &Part) -> Option<String> {
         let ids: BTreeSet<_> = part.new_ids().into_iter().collect();
         self.controller.state(|state| {
-            let mut ours = state.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
+            let mut ours =
+                state.discovered().endpoints.iter().filter(|e| ids.contains(&e.container));
             ours.find_map(|endpoint| {
                 if let Some(unwell) = &endpoint.unwell {
                     return Some(unwell.clone());
                 }
                 let key = (part.service.clone(), part.to, endpoint.id());
-                state.health.get(&key)?.last().map(|answer| answer.text.clone())
+                state.health(&key)?.last().map(|answer| answer.text.clone())
             })
         })
     }

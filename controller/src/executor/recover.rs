@@ -23,7 +23,7 @@ impl Rollouts {
     /// What the journal holds of rollouts that have not ended, by their IDs.
     pub(super) fn journaled(&self) -> BTreeMap<String, Record> {
         self.tools.controller.state(|state| {
-            let records = state.journal.rollouts();
+            let records = state.journal().rollouts();
             records.map(|record| (record.id.clone(), record.clone())).collect()
         })
     }

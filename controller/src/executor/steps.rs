@@ -144,7 +144,7 @@ impl Tools {
     fn is_moot(&self, part: &Part) -> bool {
         let new = part.new_ids();
         let gone = self.controller.state(|state| {
-            !new.is_empty() && !new.iter().any(|id| state.discovery.placed.contains_key(id))
+            !new.is_empty() && !new.iter().any(|id| state.discovered().placed.contains_key(id))
         });
         gone && self.is_empty(&part.service, part.from)
     }
@@ -156,7 +156,7 @@ impl Tools {
         replica: &Replica,
         rollout: &str,
     ) -> Result<(WorkloadId, Spec), StepError> {
-        let edge = self.controller.state(|state| state.journal.edge.clone());
+        let edge = self.controller.state(|state| state.journal().edge.clone());
         let unknown = || StepError::lasting("what the new container is made of is not known");
         let mut spec = part.finished(replica, rollout, &edge).ok_or_else(unknown)?;
         // The tag may be another image's by now, or nobody's: what was pinned is what is to run.

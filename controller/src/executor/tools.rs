@@ -33,7 +33,7 @@ impl Tools {
     pub(super) fn known(&self, service: &ServiceName) -> Result<(), Error> {
         self.controller.state(|state| {
             let known =
-                state.service(service).is_some() || state.journal.services.contains_key(service);
+                state.service(service).is_some() || state.journal().services.contains_key(service);
             known.then_some(()).ok_or_else(|| Error::UnknownService {
                 name: service.to_string(),
                 known: state.known(),
@@ -79,7 +79,7 @@ impl Tools {
     /// Whether a color has no container, in any state, and no endpoint of the config file.
     pub(super) fn is_empty(&self, service: &ServiceName, color: Color) -> bool {
         self.controller.state(|state| {
-            let mut placed = state.discovery.placed.values();
+            let mut placed = state.discovered().placed.values();
             !placed.any(|placed| placed.service == *service && placed.color == color)
                 && state.endpoints(service, color).is_empty()
         })
@@ -88,7 +88,7 @@ impl Tools {
     /// Whether requests go to a container.
     pub(super) fn serves(&self, service: &ServiceName, id: &str) -> bool {
         self.controller.state(|state| {
-            let mut endpoints = state.discovery.endpoints.iter();
+            let mut endpoints = state.discovered().endpoints.iter();
             let found = endpoints.find(|e| e.service == *service && e.container == id);
             found.is_some_and(|endpoint| state.weights(service).serves(endpoint.color))
         })
@@ -112,7 +112,7 @@ impl Tools {
                 let up = endpoints.filter(|endpoint| state.up(service, color, endpoint));
                 ready.extend(up.map(|endpoint| ours(&endpoint.id)));
             }
-            let spares = state.discovery.spares.iter().filter(|spare| spare.service == *service);
+            let spares = state.discovered().spares.iter().filter(|spare| spare.service == *service);
             ready.extend(
                 spares.filter(|spare| state.is_ready(spare)).map(|spare| ours(&spare.id())),
             );

@@ -99,7 +99,7 @@ impl Tools {
         let ids: BTreeSet<_> = part.new_ids().into_iter().collect();
         self.controller.state(|state| {
             let endpoints = state.endpoints(&part.service, part.to);
-            let known = state.discovery.endpoints.iter().filter(|e| ids.contains(&e.container));
+            let known = state.discovered().endpoints.iter().filter(|e| ids.contains(&e.container));
             let known: BTreeSet<_> = known.map(crate::state::ContainerEndpoint::id).collect();
             let ours = |e: &&Endpoint| ids.is_empty() || known.contains(&e.id);
             endpoints.iter().filter(ours).any(|e| state.up(&part.service, part.to, e))

@@ -62,7 +62,7 @@ pub(crate) fn service_name(controller: &Controller, name: &str) -> Result<Servic
     let parsed = name.parse::<ServiceName>().ok();
     let known = |name: &ServiceName| {
         controller.state(|state| {
-            state.service(name).is_some() || state.journal.services.contains_key(name)
+            state.service(name).is_some() || state.journal().services.contains_key(name)
         })
     };
     parsed.filter(known).ok_or_else(|| Error::UnknownService {

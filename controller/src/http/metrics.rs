@@ -46,7 +46,7 @@ pub async fn render(controller: &Controller) -> String {
         state_families(&mut families, state);
         let mut stats = vec![("controller", cutover_proxy::process_stats())];
         if connected {
-            stats.push(("proxy", state.snapshot.process));
+            stats.push(("proxy", state.snapshot().process));
         }
         process::families(&mut families, &stats);
     });
@@ -60,7 +60,7 @@ pub async fn render(controller: &Controller) -> String {
 
 /// What the proxy has counted.
 fn proxy(families: &mut Families, state: &State) {
-    let snapshot = &state.snapshot;
+    let snapshot = state.snapshot();
     let rejected = families.family(
         "cutover_rejected_requests_total",
         "Requests refused before routing.",
@@ -156,7 +156,7 @@ fn color_families(families: &mut Families, service: &str, stats: &ColorStats) {
 /// What the controller knows of services.
 fn state_families(families: &mut Families, state: &State) {
     for (name, _) in state.services() {
-        let weights = state.live.get(name).copied().unwrap_or_else(|| state.weights(name));
+        let weights = state.live_weights(name).unwrap_or_else(|| state.weights(name));
         let mut forced: BTreeMap<String, u64> =
             [("request".to_owned(), 0), ("stream".to_owned(), 0)].into();
         for color in Color::ALL {
@@ -177,14 +177,14 @@ fn state_families(families: &mut Families, state: &State) {
                 let is_up = state.up(name, color, &endpoint);
                 up.value(&labels, f64::from(u8::from(is_up)));
             }
-            let (requests, streams) = drains::forced(&state.snapshot, name, color);
+            let (requests, streams) = drains::forced(state.snapshot(), name, color);
             *forced.entry("request".into()).or_default() += requests;
             *forced.entry("stream".into()).or_default() += streams;
         }
         families
             .family("cutover_drain_forced_total", "Work closed by a drain deadline.", COUNTER)
             .counts("kind", &[("service", name.as_str())], &forced);
-        let rollout = state.journal.rollout_of(name);
+        let rollout = state.journal().rollout_of(name);
         let phase = rollout.map_or("idle", |(record, _)| record.machine.phase().as_str());
         families
             .family("cutover_rollout_phase", "1 for the phase a rollout is in.", GAUGE)

@@ -32,17 +32,17 @@ impl Controller {
     async fn reload_in_turn(&self, mut config: Config) -> Result<Generation, Error> {
         let _turn = self.0.turn.lock().await;
         let old = self.change(|state| {
-            let restart_needed = config.keep_bound(&state.config);
+            let restart_needed = config.keep_bound(state.config());
             let status = ConfigStatus {
-                path: state.config_status.path.clone(),
+                path: state.config_status().path.clone(),
                 ok: true,
                 error: None,
                 restart_needed,
-                warnings: warnings(&config, state.config_status.path.as_deref()),
+                warnings: warnings(&config, state.config_status().path.as_deref()),
             };
             state.configure(config.into(), status)
         });
-        if self.state(|state| state.config.access_log != old.0.access_log) {
+        if self.state(|state| state.config().access_log != old.0.access_log) {
             self.open_access_log().await;
         }
         match self.publish(None).await {
@@ -73,8 +73,8 @@ impl Controller {
     /// # Errors
     /// [`Error::ConfigInvalid`] with all that is wrong with it, and as [`Controller::reload`].
     pub async fn reload_file(&self) -> Result<Generation, Error> {
-        let path = self.state(|state| state.config_status.path.clone()).map(PathBuf::from);
-        let serves = self.state(|state| !state.config.services.is_empty());
+        let path = self.state(|state| state.config_status().path.clone()).map(PathBuf::from);
+        let serves = self.state(|state| !state.config().services.is_empty());
         let load = move || Config::load_again(path.as_deref(), serves);
         let loaded = tokio::task::spawn_blocking(load).await;
         self.take_config(loaded.map_err(|error| Error::Failed(error.to_string()))?).await
@@ -88,9 +88,9 @@ impl Controller {
         match loaded {
             Ok(config) => {
                 // What waits for a restart is not in the config that is live.
-                let same = self.state(|w| {
-                    let status = &w.config_status;
-                    status.ok && status.restart_needed.is_empty() && *w.config == config
+                let same = self.state(|state| {
+                    let status = &state.config_status();
+                    status.ok && status.restart_needed.is_empty() && **state.config() == config
                 });
                 if same { Ok(self.generation()) } else { self.reload(config).await }
             }

@@ -78,7 +78,7 @@ impl Controller {
         let journal = journal.with_edge_name();
         let edge = Edge::connect(proxy, journal.generation);
         let mut state = State::new(config, config_status, journal);
-        state.journal_notes = notes;
+        state.journal_found(notes);
         let controller = Self(Arc::new(Inner {
             edge,
             events: Events::default(),
@@ -131,7 +131,7 @@ impl Controller {
     /// The config that is live.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
-        self.state(|state| Arc::clone(&state.config))
+        self.state(|state| Arc::clone(state.config()))
     }
 
     /// What happens, as it happens.
@@ -176,7 +176,7 @@ impl Controller {
     pub async fn snapshot(&self) -> Snapshot {
         match self.count().await {
             Ok(snapshot) => snapshot,
-            Err(_) => self.state(|state| state.snapshot.clone()),
+            Err(_) => self.state(|state| state.snapshot().clone()),
         }
     }
 
@@ -189,7 +189,7 @@ impl Controller {
         let snapshot = counted.unwrap_or(Err(Error::ProxyUnavailable))?;
         Ok(self.change_quietly(|state| {
             state.counted(snapshot);
-            state.snapshot.clone()
+            state.snapshot().clone()
         }))
     }
 
@@ -211,7 +211,7 @@ impl Controller {
     pub fn generation(&self) -> Generation {
         match &*self.0.edge.link().borrow() {
             Link::Up { generation, .. } => *generation,
-            Link::Down => self.state(|state| state.journal.generation),
+            Link::Down => self.state(|state| state.journal().generation),
         }
     }
 
@@ -221,7 +221,7 @@ impl Controller {
         let live = |link: &Link| matches!(link, Link::Up { generation, .. } if generation.0 > 0);
         if self.0.retiring.load(Ordering::Relaxed) {
             Some("shutting down")
-        } else if !live(&self.0.edge.link().borrow()) || !self.state(|state| state.published) {
+        } else if !live(&self.0.edge.link().borrow()) || !self.state(|state| state.is_published()) {
             Some("no table is live")
         } else {
             None
@@ -241,7 +241,7 @@ impl Controller {
 
     /// The locks of all services.
     pub(crate) fn locks(&self) -> Locks {
-        self.state(|state| state.locks.clone())
+        self.state(|state| state.locks().clone())
     }
 
     /// Counts a rollout that has ended.

@@ -3,7 +3,6 @@
 //! What drains is what the proxy says is alive; nothing here counts. Deadlines are for colors that
 //! do not serve: a pool that was replaced by another of the same color may take its time.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cutover_api::DrainStatus;
@@ -52,10 +51,10 @@ impl Drain {
 
     fn outcome(&self, state: &State) -> Option<Option<DrainEnd>> {
         let Self { service, color, until, containers, .. } = self;
-        if state.drains.is_draining(service, *color, *until, containers) {
+        if state.drains().is_draining(service, *color, *until, containers) {
             return None;
         }
-        Some(match state.drains.outcome(service, *color, *until) {
+        Some(match state.drains().outcome(service, *color, *until) {
             Some(Outcome::Over(end)) => Some(end),
             Some(Outcome::Resumed) => None,
             // Nobody knows of a drain: it serves, or has never served.
@@ -108,11 +107,11 @@ impl Controller {
         color: Color,
         limits: DrainConfig,
     ) {
-        while !self.state(|state| state.published) {
+        while !self.state(|state| state.is_published()) {
             sleep(LOOK_AGAIN).await;
         }
         self.follow_drains().await;
-        self.change_quietly(|state| state.drains.limit(service, color, limits));
+        self.change_quietly(|state| state.limit_drain(service, color, limits));
         self.0.drains.notify_one();
     }
 
@@ -133,13 +132,11 @@ impl Controller {
     /// Looks once. True while something drains.
     async fn follow_drains(&self) -> bool {
         let Ok(snapshot) = self.0.edge.snapshot().await else {
-            return self.state(|state| !state.drains.is_idle());
+            return self.state(|state| !state.drains().is_idle());
         };
         let (hangups, ended, goes_on) = self.change_quietly(|state| {
-            state.counted(snapshot);
-            state.adopt_drains();
-            let ended = state.drains.follow(&state.snapshot, &mut state.journal);
-            (state.drains.overdue(Instant::now()), ended, !state.drains.is_idle())
+            let ended = state.follow_drains(snapshot);
+            (state.drains().overdue(Instant::now()), ended, !state.drains().is_idle())
         });
         for (key, what) in hangups {
             let DrainKey { service, color, generation } = key;
@@ -173,42 +170,17 @@ impl Controller {
 }
 
 impl State {
-    /// Pools that were retired before we started, and that the journal knows nothing of, are drains
-    /// like any other from now on.
-    fn adopt_drains(&mut self) {
-        if !self.published {
-            return;
-        }
-        let now = Instant::now();
-        let orphans: Vec<_> = self
-            .snapshot
-            .pools
-            .iter()
-            .filter(|pool| pool.retired && !self.serves(&pool.service, pool.color))
-            .filter(|pool| self.drains.deadline(pool, now).is_none())
-            .map(|pool| (pool.service.clone(), pool.color))
-            .collect();
-        // The live table is the last that can have retired any; a later one may never come.
-        let generation = self.snapshot.generation;
-        for (service, color) in orphans.into_iter().collect::<BTreeSet<_>>() {
-            let limits = self.drain_limits(&service, None);
-            let key = DrainKey { service, color, generation };
-            let (drains, journal) = (&mut self.drains, &mut self.journal);
-            drains.begin(key, limits, BTreeSet::new(), &self.snapshot, journal);
-        }
-    }
-
     /// The retired pools of a service, as of the last counts.
     #[must_use]
     pub fn draining(&self, service: &ServiceName, now: Instant) -> Vec<DrainStatus> {
-        let pools = self.snapshot.pools.iter().filter(|p| p.retired && p.service == *service);
+        let pools = self.snapshot().pools.iter().filter(|p| p.retired && p.service == *service);
         pools
             .map(|pool| DrainStatus {
                 color: pool.color,
                 generation: pool.generation,
                 requests: pool.requests,
                 streams: pool.streams,
-                deadline_ms: self.drains.deadline(pool, now).map(millis),
+                deadline_ms: self.drains().deadline(pool, now).map(millis),
             })
             .collect()
     }

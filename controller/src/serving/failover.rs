@@ -40,7 +40,7 @@ impl Controller {
     async fn look_for_failures(&self) -> Option<Instant> {
         let now = Instant::now();
         let (due, doomed) =
-            self.change_quietly(|state| (state.failures(now), state.observed.next_due()));
+            self.change_quietly(|state| (state.failures(now), state.observed().next_due()));
         let mut next = doomed;
         if doomed.is_some_and(|doomed| doomed <= now) {
             // Whether it has outlived its signal is decided with the next table.
@@ -104,7 +104,9 @@ impl Controller {
                     Ok(())
                 }
                 Err(error) => {
-                    this.change_quietly(|state| *state.journal.service_mut(&service) = before);
+                    this.change_quietly(|state| {
+                        *state.journal_mut().service_mut(&service) = before
+                    });
                     this.0.stale.notify_one();
                     Err(error)
                 }

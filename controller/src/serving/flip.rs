@@ -164,7 +164,7 @@ impl Controller {
                 || Error::UnknownService { name: service.to_string(), known: state.known() };
             state.service(service).ok_or_else(unknown)?;
             let weights = state.weights(service);
-            Ok((weights, state.live.get(service) == Some(&weights)))
+            Ok((weights, state.live_weights(service) == Some(weights)))
         })
     }
 }

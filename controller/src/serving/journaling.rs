@@ -13,7 +13,7 @@ impl Controller {
     /// What the journal holds of a service: shares, pause, containers, history.
     #[must_use]
     pub fn service_state(&self, service: &ServiceName) -> ServiceState {
-        self.state(|state| state.journal.services.get(service).cloned().unwrap_or_default())
+        self.state(|state| state.journal().services.get(service).cloned().unwrap_or_default())
     }
 
     /// Changes what the journal holds of a service, and waits until it is on the disk.
@@ -34,7 +34,7 @@ impl Controller {
     /// Changes what the journal holds. It goes out with the next write, which the caller asks for:
     /// however many services a step changes, it is one.
     pub fn remember_all<T>(&self, change: impl FnOnce(&mut Journal) -> T) -> T {
-        self.change_quietly(|state| change(&mut state.journal))
+        self.change_quietly(|state| change(state.journal_mut()))
     }
 
     /// Has the journal written, and waits for it. Many who ask at once share a write.
@@ -55,7 +55,7 @@ impl Controller {
 
     /// Writes the journal whenever somebody asks.
     pub(super) async fn keep_journal(self) {
-        let journal = || self.state(|state| state.journal.clone());
+        let journal = || self.state(|state| state.journal().clone());
         let note = |error: Option<&crate::state::store::NotSaved>| {
             let error = error.cloned().map(|error| Error::from(error).to_string());
             let before = self.change_quietly(|state| state.journal_written(error.clone()));
@@ -71,7 +71,7 @@ impl Controller {
 
     /// Tells watchers what was found of the journal at the start.
     pub(super) fn tell_journal_notes(&self) {
-        for message in self.state(|state| state.journal_notes.clone()) {
+        for message in self.state(|state| state.journal_notes().to_vec()) {
             self.0.events.send(EventKind::JournalSetAside { message });
         }
     }

@@ -41,7 +41,7 @@ impl Controller {
             this.shares(&service)?;
             let set = |pause| {
                 this.change_quietly(|state| {
-                    let state = state.journal.services.entry(service.clone()).or_default();
+                    let state = state.journal_mut().service_mut(&service);
                     std::mem::replace(&mut state.pause, pause)
                 })
             };

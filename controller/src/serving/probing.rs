@@ -18,7 +18,7 @@ use crate::panics::forever;
 use crate::serving::probe::{self, Prober};
 use crate::serving::resolver::{LookupError, look_again};
 use crate::state::events::EventKind;
-use crate::state::health::{Answer, Health};
+use crate::state::health::Answer;
 use crate::state::{Endpoint, EndpointKey, State, authority};
 
 /// The tasks there are. One that is taken out ends.
@@ -33,11 +33,7 @@ impl Controller {
     pub(crate) fn sync_tasks(&self) {
         let (probes, names) = self.change_quietly(|state| {
             let probes = wanted_probes(state);
-            state.health.retain(|key, _| probes.contains_key(key));
-            for key in probes.keys() {
-                let trusted = state.booting && state.weights(&key.0).serves(key.1);
-                state.health.entry(key.clone()).or_insert_with(|| Health::unjudged(trusted));
-            }
+            state.probes_follow(&probes);
             (probes, state.host_names())
         });
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,11 +103,8 @@ impl Controller {
             counters.probes.entry((key.0.clone(), key.1)).or_default().observe(answer.took);
         });
         let failed = (!answer.passed).then(|| answer.text.clone());
-        let ProbeConfig { interval, rise, fall, .. } = target.probe;
-        let (changed, wait) = self.change_quietly(|state| match state.health.get_mut(key) {
-            Some(health) => (health.record(answer, rise, fall), health.interval(interval)),
-            None => (None, interval),
-        });
+        let (changed, wait) =
+            self.change_quietly(|state| state.answered(key, answer, &target.probe));
         if failed.is_none() {
             self.end_force(key);
         }
@@ -163,23 +156,8 @@ impl Controller {
             let found = timeout(LOOK_UP, self.0.resolver.look_up(&name)).await;
             let found = found.unwrap_or(Err(LookupError::Timeout));
             let wait = look_again(found.as_ref(), Instant::now());
-            let changed = self.change_quietly(|state| {
-                let known = state.names.entry(name.clone()).or_default();
-                let before = known.clone();
-                match found {
-                    Ok(lookup) => {
-                        known.addresses = lookup.addresses;
-                        known.error = None;
-                    }
-                    // The last good answer stays.
-                    Err(error) => known.error = Some(error.to_string()),
-                }
-                let changed = *known != before;
-                if let (true, Some(error)) = (changed, &known.error) {
-                    warn!(name, error, "name not resolved");
-                }
-                known.addresses != before.addresses || state.booting
-            });
+            let found = found.map(|lookup| lookup.addresses).map_err(|error| error.to_string());
+            let changed = self.change_quietly(|state| state.resolved(&name, found));
             if changed {
                 self.sync_tasks();
                 self.0.stale.notify_one();
@@ -231,7 +209,7 @@ fn wanted_probes(state: &State) -> HashMap<EndpointKey, ProbeTarget> {
             }
         }
     }
-    for spare in &state.discovery.spares {
+    for spare in &state.discovered().spares {
         ask(&spare.service, spare.color, &Endpoint::from(spare), &spare.settings);
     }
     wanted

@@ -208,9 +208,7 @@ impl Controller {
                 return Err(failed);
             }
             if pass >= target.probe.rise {
-                let came_up = self.change_quietly(|state| {
-                    state.health.get_mut(key).is_some_and(|health| health.ready(answer))
-                });
+                let came_up = self.change_quietly(|state| state.found_ready(key, answer));
                 if came_up {
                     self.came_up(key, target);
                 }

@@ -26,14 +26,14 @@ impl Controller {
         self.state(|state| Status {
             version: env!("CARGO_PKG_VERSION").into(),
             generation,
-            config: state.config_status.clone(),
+            config: state.config_status().clone(),
             proxy,
-            journal_error: state.journal_error.clone(),
-            journal_notes: state.journal_notes.clone(),
-            docker_error: state.docker_error.clone(),
+            journal_error: state.journal_error().cloned(),
+            journal_notes: state.journal_notes().to_vec(),
+            docker_error: state.docker_error().cloned(),
             docker: docker(state),
             services: state.services().map(|(name, _)| service(state, name)).collect(),
-            left_out: state.discovery.left_out.clone(),
+            left_out: state.discovered().left_out.clone(),
         })
     }
 
@@ -52,18 +52,18 @@ impl Controller {
 
 /// Which engine it is, unless it is switched off.
 fn docker(state: &State) -> Option<DockerStatus> {
-    let engine = state.docker_version.as_ref();
-    state.config.docker.enable.then(|| DockerStatus {
+    let engine = state.docker_version();
+    state.config().docker.enable.then(|| DockerStatus {
         version: engine.map(|engine| engine.version.clone()),
         api_version: engine.map(|engine| engine.api_version.clone()),
-        error: state.docker_error.clone(),
+        error: state.docker_error().cloned(),
     })
 }
 
 fn service(state: &State, name: &ServiceName) -> ServiceStatus {
     let weights = state.weights(name);
     let pause = state.pause(name);
-    let counts = state.snapshot.services.iter().find(|s| s.name == name.as_str());
+    let counts = state.snapshot().services.iter().find(|s| s.name == name.as_str());
     let (mut routes, mut shadowed) = (Vec::new(), Vec::new());
     for ((host, path), claim) in claims(state) {
         if claim.route.service == *name {
@@ -72,7 +72,7 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
             shadowed.push(format!("{host}{path} belongs to {}", claim.route.service));
         }
     }
-    let history = state.journal.services.get(name).map(|service| service.history());
+    let history = state.journal().services.get(name).map(|service| service.history());
     let last = history.and_then(|history| {
         let mut reports = history.iter().rev().map(|entry| entry.report());
         reports.find(|report| report.kind != Kind::Failover)
@@ -88,7 +88,7 @@ fn service(state: &State, name: &ServiceName) -> ServiceStatus {
         shadowed,
         colors: ByColor::each(|c| color(state, name, c)),
         draining: state.draining(name, Instant::now()),
-        rollout: state.journal.rollout_of(name).map(rollout),
+        rollout: state.journal().rollout_of(name).map(rollout),
         last_rollout: last.map(LastRollout::from),
         note: state.note(name),
     }
@@ -110,7 +110,7 @@ fn rollout((record, part): (&Record, &Part)) -> RolloutStatus {
 }
 
 fn color(state: &State, name: &ServiceName, color: Color) -> ColorStatus {
-    let counts = color_counts(&state.snapshot, name, color);
+    let counts = color_counts(state.snapshot(), name, color);
     let endpoints = state.endpoints(name, color);
     ColorStatus {
         endpoints: endpoints.iter().map(|e| endpoint(state, name, color, e)).collect(),
@@ -139,8 +139,8 @@ fn endpoint(
     let up = state.up(name, color, endpoint);
     let forced = state.up_by_force(name, color, endpoint);
     let key = (name.clone(), color, endpoint.id.clone());
-    let last = state.health.get(&key).and_then(|health| health.last());
-    let pools = state.snapshot.pools.iter();
+    let last = state.health(&key).and_then(|health| health.last());
+    let pools = state.snapshot().pools.iter();
     let ejected = pools
         .filter(|p| !p.retired && p.service == *name && p.color == color)
         .any(|p| p.endpoints.iter().any(|e| e.id == endpoint.id && e.ejected));

@@ -121,8 +121,8 @@ impl Controller {
             return Ok(Swapped { applied, from });
         }
         // A rollout has written it with its own record.
-        if !self.state(|state| state.journal.intends(changes, how.force)) {
-            self.change_quietly(|state| state.journal.intend(changes, how.force));
+        if !self.state(|state| state.journal().intends(changes, how.force)) {
+            self.change_quietly(|state| state.journal_mut().intend(changes, how.force));
             if let Err(error) = self.save().await {
                 self.forget_intent(changes);
                 return Err(error);
@@ -142,7 +142,7 @@ impl Controller {
     async fn set_in_turn(&self, changes: &Changes, how: &SwapOptions) -> Result<Applied, Error> {
         let before = self.change_quietly(|state| {
             let set = |(service, weights): &(ServiceName, Weights)| {
-                let kept = state.journal.service_mut(service);
+                let kept = state.journal_mut().service_mut(service);
                 let before = (service.clone(), kept.weights, kept.forced.clone());
                 kept.serve(*weights, how.force);
                 before
@@ -158,7 +158,7 @@ impl Controller {
             }
             Err(_) => {
                 for (service, weights, forced) in before.into_iter().rev() {
-                    let kept = state.journal.service_mut(&service);
+                    let kept = state.journal_mut().service_mut(&service);
                     kept.weights = weights;
                     kept.forced = forced;
                 }
@@ -173,12 +173,12 @@ impl Controller {
     /// Takes note of shares that are about to go live, for the next write of the journal. A flip of
     /// the same shares then need not write it again.
     pub fn intend(&self, changes: &Changes) {
-        self.change_quietly(|state| state.journal.intend(changes, false));
+        self.change_quietly(|state| state.journal_mut().intend(changes, false));
     }
 
     /// Forgets what was about to go live.
     pub fn forget_intent(&self, changes: &Changes) {
-        self.change_quietly(|state| state.journal.forget_intent(changes));
+        self.change_quietly(|state| state.journal_mut().forget_intent(changes));
     }
 
     /// After a table that did not go live in time: offers the one before it, so that a proxy that
@@ -209,7 +209,7 @@ fn still_holds(state: &State, changes: &Changes, how: &SwapOptions) -> Result<()
         return Ok(());
     }
     for (service, weights) in changes {
-        state.locks.check(service)?;
+        state.locks().check(service)?;
         // By force one color may serve that has nothing yet, for the failover looks after it; but of
         // two that serve each is a release, and must be one that can be replaced.
         let forced = how.force && weights.active() != Target::Both;

@@ -21,8 +21,8 @@ pub(crate) fn build(state: &State) -> TableSpec {
         routes: claims(state).into_values().map(|claim| claim.route).collect(),
         services: state.services().map(|(name, config)| service(state, name, config)).collect(),
         policy: Policy {
-            trusted_proxies: state.config.listen.trusted_proxies.clone(),
-            limits: state.config.limits,
+            trusted_proxies: state.config().listen.trusted_proxies.clone(),
+            limits: state.config().limits,
         },
     }
 }
@@ -41,9 +41,9 @@ pub(crate) fn claims(state: &State) -> BTreeMap<(HostPattern, String), RouteClai
                 strip_prefix: config.strip_prefix,
                 service: name.clone(),
             };
-            let owner = state.journal.hosts.owner(host);
+            let owner = state.journal().hosts.owner(host);
             let foreign = owner.is_some_and(|owner| owner.paths.get(&config.path) != Some(name));
-            let written = state.config.services.get(name).is_some_and(|file| {
+            let written = state.config().services.get(name).is_some_and(|file| {
                 file.path == config.path
                     && (file.hosts == config.hosts || file.hosts.contains(host))
             });

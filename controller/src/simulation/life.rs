@@ -119,14 +119,14 @@ impl Alive {
 
     fn why_busy(&self) -> Vec<String> {
         let mut why = self.controller.state(|state| {
-            let rollouts = state.journal.rollouts();
+            let rollouts = state.journal().rollouts();
             let mut why: Vec<_> =
                 rollouts.map(|r| format!("{} is in {}", r.id, r.machine.phase())).collect();
-            let locked = state.services().filter(|(name, _)| state.locks.is_taken(name));
+            let locked = state.services().filter(|(name, _)| state.locks().is_taken(name));
             why.extend(locked.map(|(name, _)| format!("{name} is locked")));
-            why.extend((!state.drains.is_idle()).then(|| "something drains".to_owned()));
-            why.extend(state.journal_error.clone());
-            why.extend((!state.published).then(|| "no table is live".to_owned()));
+            why.extend((!state.drains().is_idle()).then(|| "something drains".to_owned()));
+            why.extend(state.journal_error().cloned());
+            why.extend((!state.is_published()).then(|| "no table is live".to_owned()));
             why
         });
         why.extend(self.world.is_starving().then(|| "a service is starving".to_owned()));

@@ -44,12 +44,13 @@ impl World {
 
 impl Alive {
     fn is_in(&self, phase: Phase) -> bool {
-        self.controller
-            .state(|state| state.journal.rollouts().any(|rollout| rollout.machine.phase() == phase))
+        self.controller.state(|state| {
+            state.journal().rollouts().any(|rollout| rollout.machine.phase() == phase)
+        })
     }
 
     fn is_locked(&self) -> bool {
-        self.controller.state(|state| state.locks.is_taken(&web()))
+        self.controller.state(|state| state.locks().is_taken(&web()))
     }
 
     /// The last that a client is told who deploys this.
@@ -102,7 +103,7 @@ fn a_drain_that_the_journal_has_not_heard_of_ends_by_its_deadline_after_a_crash(
         let drained = |alive: &Alive| alive.world.proxy.in_flight(&old) == 0;
         assert!(alive.within(seconds(16), drained).await, "its stream has no end");
         alive.rest().await;
-        assert!(alive.controller.state(|state| state.journal.drains().is_empty()));
+        assert!(alive.controller.state(|state| state.journal().drains().is_empty()));
     });
     assert_eq!(world.violations(), [""; 0]);
 }

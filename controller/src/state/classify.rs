@@ -30,7 +30,7 @@ use crate::config::labels::Labels;
 use crate::state::journal::{Hosts, Journal};
 use crate::state::membership::Membership;
 use crate::state::observed::{Observed, Workload};
-use crate::state::{ContainerEndpoint, Discovery, Placed};
+use crate::state::{ContainerEndpoint, Discovered, Placed};
 
 /// What the classification goes by.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ pub(crate) struct Facts<'f> {
 #[derive(Debug, Default)]
 pub(crate) struct Classification {
     /// Who serves, as who, and by which settings.
-    pub discovery: Discovery,
+    pub discovered: Discovered,
     /// What the journal is to remember of each service's containers.
     pub members: BTreeMap<ServiceName, Membership>,
     /// Who has which host.
@@ -112,7 +112,7 @@ impl Classification {
         // What does not run serves nothing, and nobody wonders why.
         if workload.runs() {
             let container = workload.container.name.clone();
-            self.discovery.left_out.push(LeftOut { container, reason });
+            self.discovered.left_out.push(LeftOut { container, reason });
         }
     }
 
@@ -181,7 +181,7 @@ impl Classification {
             if let Some(labels) = live.labels {
                 members.set_live_labels(labels);
             }
-            self.discovery.services.insert(service.clone(), live.settings);
+            self.discovered.services.insert(service.clone(), live.settings);
         }
         if members != before {
             self.members.insert(service.clone(), members);
@@ -201,9 +201,9 @@ impl Classification {
             color: candidate.color,
             member: candidate.spare.is_none(),
         };
-        self.discovery.placed.insert(workload.container.id.clone().into(), placed);
+        self.discovered.placed.insert(workload.container.id.clone().into(), placed);
         if candidate.spare.is_none() {
-            *self.discovery.present.entry(key).or_default() += 1;
+            *self.discovered.present.entry(key).or_default() += 1;
         }
         if !workload.runs() {
             return;
@@ -214,9 +214,9 @@ impl Classification {
             Ok(endpoint) => match told.or_else(|| candidate.spare.clone()) {
                 Some(reason) => {
                     self.leave_out(workload, reason);
-                    self.discovery.spares.push(endpoint);
+                    self.discovered.spares.push(endpoint);
                 }
-                None => self.discovery.endpoints.push(endpoint),
+                None => self.discovered.endpoints.push(endpoint),
             },
             Err(error) => self.leave_out(workload, told.unwrap_or_else(|| error.to_string())),
         }

@@ -50,7 +50,7 @@ impl State {
         let config = self.service(name);
         let present = |color: Color| {
             let fixed = config.is_some_and(|config| !config.endpoints(color).is_empty());
-            fixed || self.discovery.present.contains_key(&(name.clone(), color))
+            fixed || self.discovered.present.contains_key(&(name.clone(), color))
         };
         let since = self.down_since.get(name).copied().unwrap_or(now);
         let state = self.journal.services.get(name);
@@ -97,8 +97,8 @@ impl State {
         let mut choices: BTreeMap<(bool, bool, &str), Choice> = BTreeMap::new();
         let idle = |found: &&ContainerEndpoint| !weights.serves(found.color);
         let members =
-            self.discovery.endpoints_of(name).iter().filter(idle).map(|found| (true, found));
-        let spares = self.discovery.spares.iter().map(|found| (false, found));
+            self.discovered.endpoints_of(name).iter().filter(idle).map(|found| (true, found));
+        let spares = self.discovered.spares.iter().map(|found| (false, found));
         for (member, found) in members.chain(spares) {
             if found.service != *name || !self.may_stand_in(found) {
                 continue;
@@ -168,7 +168,7 @@ impl State {
         let known: Vec<_> = others
             .into_iter()
             .filter(|id| {
-                let found = self.discovery.endpoints.iter().find(|e| e.container == *id);
+                let found = self.discovered.endpoints.iter().find(|e| e.container == *id);
                 let assigned = self.journal.services.get(name).and_then(|s| s.members.assigned(id));
                 found.map(|e| e.color).or(assigned) == Some(color)
             })
@@ -184,7 +184,7 @@ impl State {
         (from, before)
     }
 
-    /// Says in words what has happened, for `status` and the history.
+    /// Says in words what has happened, once it is live, for `status` and the history.
     pub(crate) fn note_failover(
         &mut self,
         name: &ServiceName,
@@ -219,6 +219,8 @@ impl State {
         };
         self.journal.service_mut(name).record(history::Entry::new(report, None));
         self.notes.insert(name.clone(), text);
+        // What serves now is up: the note is not hidden by what was so until then.
+        self.down_since.remove(name);
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover_api::Weights;
-use cutover_proxy::table::{Color, EndpointId, Generation, ServiceName, TableSpec};
+use cutover_proxy::table::{Color, EndpointId, Generation, ServiceName, Snapshot, TableSpec};
+use tokio::time::Instant;
 
-use super::{ContainerEndpoint, DrainKey, State};
+use super::{ContainerEndpoint, DrainEnd, DrainKey, State};
 use crate::config::DrainConfig;
 
 impl State {
@@ -53,7 +54,7 @@ impl State {
         let serves = |found: &&ContainerEndpoint| {
             live.get(&found.service).is_some_and(|weights| weights.serves(found.color))
         };
-        for found in self.discovery.endpoints.iter().filter(serves) {
+        for found in self.discovered.endpoints.iter().filter(serves) {
             if let Some(kept) = self.journal.services.get_mut(&found.service) {
                 kept.members.unpark(&found.container);
             }
@@ -84,6 +85,43 @@ impl State {
     #[must_use]
     pub fn drain_limits(&self, name: &ServiceName, wanted: Option<DrainConfig>) -> DrainConfig {
         wanted.or_else(|| self.service(name).map(|s| s.drain)).unwrap_or(GONE)
+    }
+
+    /// Follows every drain by new counts. Gives those that have ended.
+    pub(crate) fn follow_drains(&mut self, snapshot: Snapshot) -> Vec<(DrainKey, DrainEnd)> {
+        self.snapshot = snapshot;
+        self.adopt_drains();
+        self.drains.follow(&self.snapshot, &mut self.journal)
+    }
+
+    /// Another deadline for what drains of a color.
+    pub(crate) fn limit_drain(&mut self, service: &ServiceName, color: Color, limits: DrainConfig) {
+        self.drains.limit(service, color, limits);
+    }
+
+    /// Pools that were retired before we started, and that the journal knows nothing of, are drains
+    /// like any other from now on.
+    fn adopt_drains(&mut self) {
+        if !self.published {
+            return;
+        }
+        let now = Instant::now();
+        let orphans: Vec<_> = self
+            .snapshot
+            .pools
+            .iter()
+            .filter(|pool| pool.retired && !self.serves(&pool.service, pool.color))
+            .filter(|pool| self.drains.deadline(pool, now).is_none())
+            .map(|pool| (pool.service.clone(), pool.color))
+            .collect();
+        // The live table is the last that can have retired any; a later one may never come.
+        let generation = self.snapshot.generation;
+        for (service, color) in orphans.into_iter().collect::<BTreeSet<_>>() {
+            let limits = self.drain_limits(&service, None);
+            let key = DrainKey { service, color, generation };
+            let (drains, journal) = (&mut self.drains, &mut self.journal);
+            drains.begin(key, limits, BTreeSet::new(), &self.snapshot, journal);
+        }
     }
 
     /// Whether the live table names a container.

@@ -37,13 +37,13 @@ impl State {
             journal: &self.journal,
         });
         let mut changed = Changed::default();
-        for left in &found.discovery.left_out {
-            if !self.discovery.left_out.contains(left) {
+        for left in &found.discovered.left_out {
+            if !self.discovered.left_out.contains(left) {
                 warn!(container = left.container, reason = left.reason, "left out");
             }
         }
-        if found.discovery != self.discovery {
-            self.discovery = found.discovery;
+        if found.discovered != self.discovered {
+            self.discovered = found.discovered;
             self.look_up_literals();
             changed.discovery = true;
         }
@@ -102,8 +102,7 @@ impl State {
 
     /// The containers whose probes pass.
     fn ready_containers(&self) -> BTreeSet<String> {
-        let ready = self.health.iter().filter(|(_, health)| health.passes());
-        let ids = ready.filter_map(|((_, _, id), _)| id.0.rsplit_once(':'));
+        let ids = self.passing().filter_map(|(_, _, id)| id.0.rsplit_once(':'));
         ids.map(|(container, _)| container.to_owned()).collect()
     }
 }

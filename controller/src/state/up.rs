@@ -9,14 +9,19 @@ use super::{Endpoint, EndpointKey, State};
 impl State {
     /// Whether an endpoint gets requests when its color serves.
     #[must_use]
-    pub fn up(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
+    pub(crate) fn up(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
         self.is_well(name, color, endpoint) || self.up_by_force(name, color, endpoint)
     }
 
     /// Whether an endpoint gets requests only because its color was flipped to by force: nothing of
     /// the color is well, and nothing has been since.
     #[must_use]
-    pub fn up_by_force(&self, name: &ServiceName, color: Color, endpoint: &Endpoint) -> bool {
+    pub(crate) fn up_by_force(
+        &self,
+        name: &ServiceName,
+        color: Color,
+        endpoint: &Endpoint,
+    ) -> bool {
         let forced = self.journal.services.get(name).is_some_and(|s| s.forced.contains(&color));
         let any_well = || self.endpoints(name, color).iter().any(|e| self.is_well(name, color, e));
         forced && self.weights(name).serves(color) && endpoint.address.is_some() && !any_well()
@@ -29,6 +34,11 @@ impl State {
         let unreachable = || self.health.get(&key).is_some_and(|health| health.is_unreachable());
         self.up(name, color, endpoint)
             && !(self.up_by_force(name, color, endpoint) && unreachable())
+    }
+
+    /// The endpoints whose probes pass, whatever Docker says of them.
+    pub(crate) fn passing(&self) -> impl Iterator<Item = &EndpointKey> {
+        self.health.iter().filter(|(_, health)| health.passes()).map(|(key, _)| key)
     }
 
     /// Whether a container passes its probes, and was not told to stop, whether it serves or not.
@@ -51,7 +61,7 @@ impl State {
 
     /// A probe of an endpoint has passed: once that makes it well, its color needs no force any
     /// more. Says whether it did until now.
-    pub fn passed(&mut self, (service, color, id): &EndpointKey) -> bool {
+    pub(crate) fn passed(&mut self, (service, color, id): &EndpointKey) -> bool {
         if !self.journal.services.get(service).is_some_and(|s| s.forced.contains(color)) {
             return false;
         }

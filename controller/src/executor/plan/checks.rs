@@ -56,7 +56,7 @@ pub(super) fn check(
             "lower the app's memory limit, or free some memory",
         ));
     }
-    for left in tools.controller.state(|state| state.discovery.left_out.clone()) {
+    for left in tools.controller.state(|state| state.discovered().left_out.clone()) {
         // What is copied has to be right; of the others it is only worth knowing.
         let copied = containers.iter().any(|template| template.name == left.container);
         let ours = inventory.containers.iter().any(|c| c.name == left.container);

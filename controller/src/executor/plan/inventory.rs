@@ -46,7 +46,7 @@ impl Inventory {
     ) -> Result<Self, Error> {
         let config = controller.state(|state| state.service(service).cloned());
         let journaled = controller.service_state(service);
-        let placed = controller.state(|state| state.discovery.placed.clone());
+        let placed = controller.state(|state| state.discovered().placed.clone());
         let place = |c: &Container| placed.get(c.id.as_str()).filter(|p| p.service == *service);
         let mut containers: Vec<_> = all.iter().filter(|c| place(c).is_some()).cloned().collect();
         containers.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));

@@ -41,8 +41,7 @@ impl Adopted {
         tools.discovery.look().await.unwrap();
         let ready = |fixture: &Fixture| {
             fixture.controller.state(|state| {
-                let ours =
-                    state.health.iter().filter(|(key, health)| key.0 == shop() && health.passes());
+                let ours = state.passing().filter(|key| key.0 == shop());
                 ours.count() == 2
             })
         };
@@ -151,7 +150,7 @@ async fn what_a_rollout_had_stopped_and_has_served_since_is_not_stopped_when_it_
     let second = first.colors()[0].other();
     controller.flip(service, second.into(), false).await.unwrap();
     controller.flip(service, first, false).await.unwrap();
-    shop.fixture.until(|fixture| fixture.controller.state(|state| state.drains.is_idle())).await;
+    shop.fixture.until(|fixture| fixture.controller.state(|state| state.drains().is_idle())).await;
     assert_eq!(shop.tools.tidy().await, []);
     let idle = shop.tools.containers.inspect(&shop.second).await.unwrap().unwrap();
     assert_eq!(idle.state, State::Running);

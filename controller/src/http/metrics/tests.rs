@@ -27,7 +27,7 @@ fn counted() -> State {
         ..Config::default()
     };
     let mut state = State::new(config, ConfigStatus::default(), Journal::default());
-    state.snapshot = Snapshot {
+    state.counted(Snapshot {
         services: vec![ServiceStats {
             name: "web".into(),
             colors: vec![color("blue"), color("green")],
@@ -35,7 +35,7 @@ fn counted() -> State {
             ..ServiceStats::default()
         }],
         ..Snapshot::default()
-    };
+    });
     state
 }
 
@@ -92,12 +92,12 @@ fn the_phase_is_that_of_the_newest_rollout_whatever_becomes_of_the_one_before() 
     drop(newer.machine.on(Millis(2), &Event::Begin));
     let phase = newer.machine.phase().as_str();
     assert_ne!(phase, older.machine.phase().as_str());
-    state.journal.put_rollout(newer);
-    state.journal.put_rollout(older);
+    state.journal_mut().put_rollout(newer);
+    state.journal_mut().put_rollout(older);
     assert_eq!(line(&state), in_phase(phase));
-    state.journal.end_rollout("web-r1");
+    state.journal_mut().end_rollout("web-r1");
     assert_eq!(line(&state), in_phase(phase));
-    state.journal.end_rollout("web-r2");
+    state.journal_mut().end_rollout("web-r2");
     assert_eq!(line(&state), in_phase("idle"));
 }
 

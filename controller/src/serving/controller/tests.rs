@@ -285,9 +285,10 @@ fn a_flip_by_force_that_a_crash_cuts_short_is_finished_by_force() {
         fixture.peer.listen(&fixture.dir.path().join("proxy.sock"));
         let again = Fixture::start(&fixture.dir, &fixture.config);
         let green_fails = |state: &State| {
-            let green =
-                state.health.iter().filter(|((s, c, _), _)| *s == web() && *c == Color::Green);
-            green.map(|(_, health)| health).all(|health| health.last().is_some() && !health.up())
+            state.endpoints(&web(), Color::Green).into_iter().all(|endpoint| {
+                let health = state.health(&(web(), Color::Green, endpoint.id));
+                health.is_some_and(|health| health.last().is_some() && !health.up())
+            })
         };
         fixture.until(|_| again.unready().is_none() && again.state(green_fails)).await;
         again.observe(|_| {}).await.unwrap();
@@ -338,7 +339,7 @@ async fn a_panic_in_the_background_is_counted_and_the_work_begins_anew() {
         web.unwrap().pools[0].endpoints[0].up
     };
     fixture.until(|fixture| !up(fixture)).await;
-    fixture.until(|fixture| fixture.controller.state(|state| state.drains.is_idle())).await;
+    fixture.until(|fixture| fixture.controller.state(|state| state.drains().is_idle())).await;
     fixture.until(|_| points.iter().all(|point| !crate::panics::is_due(point))).await;
     assert!(crate::panics::count() >= panics + 3);
     let metrics = crate::http::metrics::render(&fixture.controller).await;
@@ -440,7 +441,7 @@ async fn a_flip_back_ends_the_deadlines() {
     let (outcome, back) = tokio::join!(waiting, fixture.controller.flip(&web, Target::Blue, true));
     back.unwrap();
     assert_eq!(outcome, None);
-    assert!(fixture.controller.state(|state| !state.drains.is_draining(
+    assert!(fixture.controller.state(|state| !state.drains().is_draining(
         &web,
         Color::Blue,
         Generation(u64::MAX),

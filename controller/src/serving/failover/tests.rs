@@ -13,8 +13,9 @@ use super::*;
 use crate::engine::{Container, Signal, Transition};
 use crate::error::Error;
 use crate::serving::controller::tests::{Fixture, app};
+use crate::state::State;
+use crate::state::classify::rollout_label;
 use crate::state::classify::tests::container;
-use crate::state::classify::{EdgeNetwork, rollout_label};
 use crate::state::failover::FRESH;
 use crate::state::lock_owner::LockOwner;
 use crate::state::rollout::Replica;
@@ -60,14 +61,7 @@ impl Shop {
         let shop = Self { fixture, blue, green, blue_is_well, green_is_well };
         shop.see(&[&shop.blue, &shop.green]).await;
         shop.fixture.until(|fixture| fixture.endpoints("shop").iter().any(|(_, up)| *up)).await;
-        let ready = |fixture: &Fixture| {
-            fixture.controller.state(|state| {
-                let passing =
-                    state.health.iter().filter(|(key, health)| key.0 == name() && health.passes());
-                passing.count() == 2
-            })
-        };
-        shop.fixture.until(ready).await;
+        shop.until_both_are_ready().await;
         assert_eq!(shop.fixture.colors("shop"), [Color::Blue]);
         shop
     }
@@ -76,12 +70,14 @@ impl Shop {
     async fn see(&self, containers: &[&Container]) {
         let containers = containers.iter().map(|found| (*found).clone()).collect();
         let seen = self.fixture.controller.observe(move |state| {
-            state.observed.network = Some(EdgeNetwork::Host);
-            let services = &state.config.services;
-            let gone = state.observed.replace(containers, &[], services, u64::MAX);
-            state.forget_containers(&gone);
+            state.listed(containers, &[], None, u64::MAX);
         });
         seen.await.unwrap();
+    }
+
+    async fn until_both_are_ready(&self) {
+        let ready = |state: &State| state.passing().filter(|key| key.0 == name()).count() == 2;
+        self.fixture.until(|fixture| fixture.controller.state(ready)).await;
     }
 
     async fn until_serving(&self, color: Color) {
@@ -106,12 +102,11 @@ async fn where_no_container_is_left_the_other_color_serves_at_once_and_it_is_tol
     assert_eq!(state.weights, Some(Weights::of(Target::Green)));
     let last = state.history().last().unwrap().report().clone();
     assert_eq!((last.kind, last.to), (Kind::Failover, Color::Green));
-    let note = shop.fixture.controller.state(|state| state.notes.values().next().cloned());
+    let note = shop.fixture.controller.state(|state| state.note(&name()));
     assert!(note.unwrap().contains("failed over to green"));
     // What it failed over from is back: it does not flap.
     shop.see(&[&shop.blue, &shop.green]).await;
-    let back = || shop.fixture.controller.state(|state| state.health.values().all(|h| h.passes()));
-    shop.fixture.until(|_| back()).await;
+    shop.until_both_are_ready().await;
     assert_eq!(shop.fixture.colors("shop"), [Color::Green]);
 }
 
@@ -170,7 +165,7 @@ async fn a_flip_that_probes_while_a_rollout_begins_does_not_come_between_its_ste
     let flips = controller.clone();
     let flip = tokio::spawn(async move { flips.flip(&name(), Target::Green, false).await });
     shop.fixture
-        .until(|fixture| fixture.controller.state(|state| state.journal.intent.is_some()))
+        .until(|fixture| fixture.controller.state(|state| state.journal().intent.is_some()))
         .await;
     let lock = controller.locks().take(&[name()], &LockOwner::new("deploy", None)).unwrap();
     drop(turn);
@@ -198,7 +193,7 @@ async fn beside_a_rollout_what_it_is_not_to_flip_to_serves_where_nothing_else_is
             id,
             spec: None,
         });
-        controller.change_quietly(|state| state.journal.put_rollout(under_way));
+        controller.change_quietly(|state| state.journal_mut().put_rollout(under_way));
         shop.see(&[&shop.green]).await;
         if candidate {
             let known = || controller.state(|state| state.note(&name()));
@@ -227,7 +222,7 @@ async fn a_container_that_is_told_to_stop_leaves_the_table_while_a_flip_waits_fo
     let id = shop.blue.id.clone();
     let told = shop.fixture.controller.observe(move |state| {
         let term = Transition::Signalled(Signal(15));
-        state.observed.happened(&id, &term, Instant::now());
+        state.happened(&id, &term, Instant::now());
     });
     told.await.unwrap();
     assert_eq!(shop.fixture.endpoints("shop"), [], "out, and nobody waited for the probe");

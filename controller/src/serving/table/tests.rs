@@ -1,11 +1,10 @@
-use std::net::SocketAddr;
-
 use cutover_api::{ConfigStatus, Target, Weights};
-use cutover_proxy::table::EndpointId;
+use tokio::time::Instant;
 
 use super::*;
 use crate::config::{Config, StaticEndpoint};
-use crate::state::ContainerEndpoint;
+use crate::engine::{Container, Wellness};
+use crate::state::classify::tests::container;
 use crate::state::journal::Journal;
 use crate::state::service::ServiceState;
 
@@ -28,6 +27,12 @@ fn state(config: Config, weights: Option<Weights>) -> State {
     service.weights = weights;
     state.services.insert("web".parse().unwrap(), service);
     State::new(config, ConfigStatus::default(), state)
+}
+
+/// What the engine shows, all there is.
+fn see(state: &mut State, container: Container) {
+    state.listed(vec![container], &[], None, 0);
+    state.reclassify(Instant::now());
 }
 
 /// Color, share, and endpoints with their state.
@@ -65,7 +70,7 @@ fn the_journal_wins_even_over_a_color_without_endpoints() {
 fn who_served_is_up_before_its_first_probe_and_who_comes_later_is_not() {
     let mut state = state(web(&["10.0.0.1"], &[]), None);
     assert!(pools(&state)[0].2[0].1);
-    state.booting = false;
+    state.end_boot();
     assert!(!pools(&state)[0].2[0].1);
 }
 
@@ -73,8 +78,7 @@ fn who_served_is_up_before_its_first_probe_and_who_comes_later_is_not() {
 fn a_name_makes_an_endpoint_of_each_address_and_none_while_it_has_no_answer() {
     let mut state = state(web(&["web-blue"], &[]), None);
     assert_eq!(pools(&state)[0].2, []);
-    let found = state.names.entry("web-blue".into()).or_default();
-    found.addresses = vec![[10, 0, 0, 3].into(), [10, 0, 0, 4].into()];
+    state.resolved("web-blue", Ok(vec![[10, 0, 0, 3].into(), [10, 0, 0, 4].into()]));
     let ids: Vec<String> = pools(&state)[0].2.iter().map(|(id, _)| id.clone()).collect();
     assert_eq!(ids, ["web-blue:8000#10.0.0.3", "web-blue:8000#10.0.0.4"]);
 }
@@ -82,24 +86,31 @@ fn a_name_makes_an_endpoint_of_each_address_and_none_while_it_has_no_answer() {
 #[test]
 fn a_container_is_known_by_its_id_and_an_unwell_one_is_not_up() {
     let mut state = state(web(&[], &[]), None);
-    let address: SocketAddr = "10.0.0.9:80".parse().unwrap();
-    let web = "web".parse().unwrap();
-    let mut container = ContainerEndpoint::at(web, Color::Blue, "c0ffee", address);
-    assert_eq!(container.id(), EndpointId::from("c0ffee:80"));
-    state.discovery.endpoints = vec![container.clone()];
+    let labels = [("cutover.service", "web"), ("cutover.color", "blue"), ("cutover.port", "80")];
+    let well = container("c0ffee", 1, &labels);
+    let unwell = Container { wellness: Wellness::Unhealthy(String::new()), ..well.clone() };
+    see(&mut state, well);
     assert_eq!(pools(&state)[0].2, [("c0ffee:80".into(), true)]);
-    container.unwell = Some("unhealthy".into());
-    state.discovery.endpoints = vec![container];
+    see(&mut state, unwell);
     assert_eq!(pools(&state)[0].2, [("c0ffee:80".into(), false)]);
 }
 
 #[test]
-fn of_two_claims_to_one_route_the_files_stands() {
+fn of_two_services_of_the_file_with_one_route_the_first_by_name_has_it() {
+    let mut config = web(&["10.0.0.1"], &[]);
+    config.services.insert("api".parse().unwrap(), ServiceConfig::default());
+    let claims: Vec<_> = claims(&state(config, None)).into_values().collect();
+    let [claim] = claims.as_slice() else { panic!("one route") };
+    assert_eq!(claim.route.service.as_str(), "api");
+    assert_eq!(claim.refused, ["web".parse().unwrap()]);
+}
+
+#[test]
+fn a_container_gets_no_route_that_a_service_of_the_file_has() {
     let mut state = state(web(&["10.0.0.1"], &[]), None);
-    let labelled = ServiceConfig::default();
-    state.discovery.services.insert("api".parse().unwrap(), labelled);
+    see(&mut state, container("a", 1, &[("cutover.service", "api"), ("cutover.port", "80")]));
     let claims: Vec<_> = claims(&state).into_values().collect();
     let [claim] = claims.as_slice() else { panic!("one route") };
     assert_eq!(claim.route.service.as_str(), "web");
-    assert_eq!(claim.refused, ["api".parse().unwrap()]);
+    assert!(state.discovered().left_out[0].reason.contains("belongs to service web"));
 }

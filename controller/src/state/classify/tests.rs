@@ -66,13 +66,13 @@ impl Setting {
     }
 
     /// Every one of them is ready, and takes part in what the journal remembers.
-    fn look(&mut self, containers: &[Container]) -> Discovery {
+    fn look(&mut self, containers: &[Container]) -> Discovered {
         self.ready = containers.iter().map(|c| c.id.as_str().to_owned()).collect();
         self.look_again(containers)
     }
 
     /// As before, but for who is ready.
-    fn look_again(&mut self, containers: &[Container]) -> Discovery {
+    fn look_again(&mut self, containers: &[Container]) -> Discovered {
         let gone = self.observed.replace(containers.to_vec(), &[], &self.services, u64::MAX);
         for service in self.journal.services.values_mut() {
             service.members.forget_gone(&gone);
@@ -80,7 +80,7 @@ impl Setting {
         self.classify()
     }
 
-    fn classify(&mut self) -> Discovery {
+    fn classify(&mut self) -> Discovered {
         let found = classify(&Facts {
             observed: &self.observed,
             services: &self.services,
@@ -91,7 +91,7 @@ impl Setting {
             self.journal.service_mut(&service).members = members;
         }
         self.journal.hosts = found.hosts;
-        found.discovery
+        found.discovered
     }
 
     fn web(&mut self) -> &mut ServiceState {
@@ -115,17 +115,17 @@ fn web() -> ServiceName {
     "web".parse().unwrap()
 }
 
-fn colors(found: &Discovery) -> Vec<(&str, Color)> {
+fn colors(found: &Discovered) -> Vec<(&str, Color)> {
     found.endpoints.iter().map(|e| (e.name.as_str(), e.color)).collect()
 }
 
-fn names(found: &Discovery) -> Vec<&str> {
+fn names(found: &Discovered) -> Vec<&str> {
     let mut names: Vec<_> = found.endpoints.iter().map(|e| e.name.as_str()).collect();
     names.sort_unstable();
     names
 }
 
-fn reason<'s>(found: &'s Discovery, name: &str) -> &'s str {
+fn reason<'s>(found: &'s Discovered, name: &str) -> &'s str {
     found.left_out.iter().find(|left| left.container == name).map_or("", |left| &left.reason)
 }
 
