@@ -26,7 +26,7 @@ mod truth;
 mod up;
 pub(crate) mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cutover_api::{ConfigStatus, Weights};
@@ -62,7 +62,7 @@ pub struct State {
     /// What the resolver has found, by name; the last good answer or the error.
     names: BTreeMap<String, Resolved>,
     /// How each endpoint is.
-    health: BTreeMap<EndpointKey, Health>,
+    health: HashMap<EndpointKey, Health>,
     /// What is written to the journal: shares, pauses, rollouts, history.
     journal: Journal,
     /// Why the journal could not be written the last time.
@@ -113,7 +113,7 @@ impl State {
             observed: Observed::default(),
             discovered: Discovered::default(),
             names: BTreeMap::new(),
-            health: BTreeMap::new(),
+            health: HashMap::new(),
             journal,
             journal_error: None,
             journal_notes: Vec::new(),

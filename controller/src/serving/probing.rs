@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::Controller;
 use crate::config::{ProbeConfig, ServiceConfig};
 use crate::panics::forever;
+use crate::serving::counters::Durations;
 use crate::serving::probe::{self, Prober};
 use crate::serving::resolver::{LookupError, look_again};
 use crate::state::events::EventKind;
@@ -61,10 +62,12 @@ impl Controller {
     async fn keep_probing(self, key: EndpointKey, target: ProbeTarget) {
         let mut prober = Prober::default();
         let mut spread = Spread::of(&key);
+        let durations = self.probe_durations(&key);
         loop {
             #[cfg(test)]
             crate::panics::point(&format!("probe of {}", target.address));
             let answer = self.ask_again(&mut prober, &target).await;
+            durations.observe(answer.took);
             let wait = self.answered(&key, &target, answer);
             sleep(spread.next(wait, wait >= target.probe.interval)).await;
         }
@@ -92,6 +95,13 @@ impl Controller {
         prober.ask(*address, probe, host, keep.flatten()).await
     }
 
+    /// Where it is counted how long the probes of an endpoint take.
+    pub(super) fn probe_durations(&self, (service, color, _): &EndpointKey) -> Durations {
+        self.counters(|counters| {
+            counters.probes.entry((service.clone(), *color)).or_default().clone()
+        })
+    }
+
     /// Takes an answer into account. Gives how long to wait for the next probe.
     pub(crate) fn answered(
         &self,
@@ -99,9 +109,6 @@ impl Controller {
         target: &ProbeTarget,
         answer: Answer,
     ) -> Duration {
-        self.counters(|counters| {
-            counters.probes.entry((key.0.clone(), key.1)).or_default().observe(answer.took);
-        });
         let failed = (!answer.passed).then(|| answer.text.clone());
         let (changed, wait) =
             self.change_quietly(|state| state.answered(key, answer, &target.probe));

@@ -202,6 +202,7 @@ impl Controller {
     ) -> Result<(), NotReady> {
         for pass in 1..=target.probe.rise.max(1) {
             let answer = self.ask(target).await;
+            self.probe_durations(key).observe(answer.took);
             if !answer.passed {
                 let failed = NotReady::Failed { label, answer: answer.text.clone() };
                 self.answered(key, target, answer);
