@@ -9,7 +9,7 @@ pub(crate) mod own_container;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::engine::{Change, Container, Containers, EngineError, Listing, Transition, WorkloadId};
@@ -159,7 +159,8 @@ impl Watcher {
         self.note_engine(listed.as_ref().err().map(ToString::to_string));
         let Listing { containers, unanswered } = listed.map_err(unavailable)?;
         let own = own_container::find(&self.containers, &self.own).await;
-        let version = self.containers.version().await.ok();
+        // For people alone: what serves does not wait for it.
+        let version = timeout(VERSION, self.containers.version()).await.ok().and_then(Result::ok);
         let seen = self.controller.observe(move |state| {
             state.engine_is(version);
             state.listed(containers, &unanswered, own.as_ref(), begun);
@@ -201,3 +202,5 @@ fn unavailable(error: EngineError) -> Error {
 const TRIES: u8 = 4;
 /// Between two looks at an engine that does not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// For the engine to say which one it is.
+const VERSION: Duration = Duration::from_secs(1);

@@ -182,7 +182,7 @@ impl Rollouts {
             image_id: Some(first.image_id.clone()),
             ..part
         };
-        self.tools.remember_found(&part).await;
+        self.tools.remember_found(&part).await?;
         let tried = self.tools.controller.remember(&service, |state| {
             state.members.note_served(part.new_ids());
         });

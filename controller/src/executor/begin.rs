@@ -106,7 +106,7 @@ impl Rollouts {
         let Some(plan) = plan else { return Ok(()) };
         for (part, _) in &plan.parts {
             self.tools.take_share_of_nothing(part).await?;
-            self.tools.remember_found(part).await;
+            self.tools.remember_found(part).await?;
         }
         let record = Tools::record(plan, &wanted.deploy, wanted.kind());
         self.run_with(record, with);

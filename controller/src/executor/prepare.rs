@@ -11,6 +11,8 @@ use super::plan::{Plan, image_of};
 use super::progress::Progress;
 use super::request::{Deploy, limits_of};
 use super::{Tools, report};
+use crate::engine::EngineError;
+use crate::error::Error;
 use crate::state::history::{Entry, Release};
 use crate::state::rollout::{Part, Record, Replica};
 use crate::time_of_day::{self, unix_ms};
@@ -97,14 +99,17 @@ impl Tools {
     }
 
     /// Before the first rollout of a service: what was found serving is its first revision.
-    pub(super) async fn remember_found(&self, part: &Part) {
+    ///
+    /// # Errors
+    /// The engine does not say what it is: without that there would be no way back to it.
+    pub(super) async fn remember_found(&self, part: &Part) -> Result<(), Error> {
         let state = self.controller.service_state(&part.service);
         if !state.history().is_empty() {
-            return;
+            return Ok(());
         }
-        let mut release = self.release_of(&part.old).await;
+        let mut release = self.release_of(&part.old).await?;
         if part.both.is_some() {
-            let other = self.release_of(&part.displaced).await;
+            let other = self.release_of(&part.displaced).await?;
             release.both.insert(part.from, release.specs.clone());
             release.both.insert(part.to, other.specs);
         }
@@ -124,23 +129,25 @@ impl Tools {
         if let Err(error) = kept.await {
             warn!(%error, "the first revision is not in the history");
         }
+        Ok(())
     }
 
     /// The release that containers run.
-    async fn release_of(&self, ids: &[String]) -> Release {
+    async fn release_of(&self, ids: &[String]) -> Result<Release, EngineError> {
         let mut release = Release::default();
         for id in ids {
-            let Ok(Some(container)) = self.containers.inspect(id).await else {
-                continue;
-            };
+            let Some(container) = self.containers.inspect(id).await? else { continue };
             release.image = image_of(&container);
             release.digest = self.pin(&container.image_id, &release.image).await;
             release.image_id = Some(container.image_id.clone());
-            if let Ok(blueprint) = self.containers.blueprint(id).await {
-                release.specs.push(blueprint.copy(&release.image, &BTreeMap::new()));
+            match self.containers.blueprint(id).await {
+                Ok(found) => release.specs.push(found.copy(&release.image, &BTreeMap::new())),
+                Err(error) if error.is_transient() => return Err(error),
+                // Its image is gone: what it was made of cannot be known any more.
+                Err(_) => {}
             }
         }
-        release
+        Ok(release)
     }
 }
 

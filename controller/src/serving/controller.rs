@@ -279,9 +279,10 @@ impl Controller {
         // A table without containers would take from a proxy that serves what it serves.
         self.0.containers_known.subscribe().wait_for(|known| *known).await.ok();
         self.reclassify();
+        let linked = self.0.edge.is_up();
         let (table, live, same) = self.state(|state| {
             let table = table::build(state);
-            let same = state.has_live(&table);
+            let same = linked && state.has_live(&table);
             (table, state.shares(), same)
         });
         if same {

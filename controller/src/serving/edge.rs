@@ -134,6 +134,11 @@ impl Edge {
         self.link.clone()
     }
 
+    /// Whether a proxy is there that has what was live last: one that has just died has nothing.
+    pub(crate) fn is_up(&self) -> bool {
+        *self.link.borrow() != Link::Down
+    }
+
     /// Sends a message and waits for what the proxy answers.
     async fn exchange(&self, message: ToProxy) -> Result<FromProxy, Error> {
         let (answer, reply) = oneshot::channel();

@@ -157,14 +157,15 @@ impl Controller {
         }
     }
 
-    /// The shares of a service, and whether they are live.
+    /// The shares of a service, and whether they are live: nothing is where no proxy has a table.
     pub(super) fn shares(&self, service: &ServiceName) -> Result<(Weights, bool), Error> {
+        let linked = self.0.edge.is_up();
         self.state(|state| {
             let unknown =
                 || Error::UnknownService { name: service.to_string(), known: state.known() };
             state.service(service).ok_or_else(unknown)?;
             let weights = state.weights(service);
-            Ok((weights, state.live_weights(service) == Some(weights)))
+            Ok((weights, linked && state.live_weights(service) == Some(weights)))
         })
     }
 }

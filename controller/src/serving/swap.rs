@@ -113,7 +113,7 @@ impl Controller {
         let from = self.state(|state| {
             changes.iter().map(|(service, _)| state.weights(service)).collect::<Vec<_>>()
         });
-        if !how.force && self.state(|state| state.is_live(changes)) {
+        if !how.force && self.0.edge.is_up() && self.state(|state| state.is_live(changes)) {
             // A rollout that goes on after a crash may have noted again what is live by now.
             self.forget_intent(changes);
             self.save_soon();

@@ -16,6 +16,7 @@ use crate::engine::State;
 use crate::engine::fake::{Call, Fault};
 use crate::executor::request::Deploy;
 use crate::registry::Logins;
+use crate::serving::edge::Link;
 
 fn web() -> ServiceName {
     name("web")
@@ -51,6 +52,10 @@ impl Alive {
 
     fn is_locked(&self) -> bool {
         self.controller.state(|state| state.locks().is_taken(&web()))
+    }
+
+    fn is_linked(&self) -> bool {
+        *self.controller.link().borrow() != Link::Down
     }
 
     /// The last that a client is told who deploys this.
@@ -242,5 +247,59 @@ fn a_config_that_is_read_again_is_what_the_labels_of_the_containers_are_laid_ove
         let live = alive.controller.state(|state| state.service(&web()).cloned().unwrap());
         assert_eq!(live.probe.interval, seconds(7));
         assert_eq!(live.drain.timeout, seconds(3), "a label says so");
+    });
+}
+
+#[test]
+fn a_flip_to_what_was_live_waits_for_a_proxy_that_has_it() {
+    for force in [false, true] {
+        let world = stage(Layout::Pair);
+        world.live(Duration::ZERO, async |alive| {
+            alive.until_all_serve().await;
+            alive.rest().await;
+            let (color, _) = world.who_serves();
+            world.proxy.crash();
+            assert!(alive.within(seconds(1), |alive| !alive.is_linked()).await);
+            let back = async {
+                tokio::time::sleep(seconds(1)).await;
+                world.proxy.come_back();
+            };
+            let web = web();
+            let flip = alive.rollouts.flip(&web, color.into(), force, None);
+            let (flipped, ()) = tokio::join!(flip, back);
+            flipped.unwrap();
+            assert_eq!(world.proxy.colors(&web), [color]);
+        });
+    }
+}
+
+#[test]
+fn an_engine_that_does_not_say_which_one_it_is_keeps_nobody_from_serving() {
+    let world = stage(Layout::Lone(1));
+    world.engine.on_call(|call, _| (call == Call::Version).then_some(Fault::Hang));
+    world.live(Duration::ZERO, async |alive| {
+        let serves = |alive: &Alive| !alive.world.proxy.serving(&web()).is_empty();
+        assert!(alive.within(seconds(3), serves).await, "{}", world.story().join("\n"));
+    });
+}
+
+#[test]
+fn a_release_that_is_found_running_is_known_by_its_image_or_nothing_begins() {
+    let world = stage(Layout::Lone(1));
+    world.live(Duration::ZERO, async |alive| {
+        alive.until_all_serve().await;
+        alive.rest().await;
+        // Each question of the plan in turn, and those before its first act.
+        for nth in 1..10 {
+            world.engine.on_nth(Call::Inspect, nth, Fault::Fail);
+            let last = alive.deployed("app:2").await;
+            let history = alive.controller.service_state(&web());
+            let found = history.history().iter().next().map(|entry| entry.report().image.clone());
+            assert_ne!(found.as_deref(), Some(""), "{nth}: {last:?}");
+            if found.is_some() {
+                return;
+            }
+        }
+        panic!("no deploy began");
     });
 }
