@@ -89,7 +89,7 @@ impl Controller {
             Ok(config) => {
                 // What waits for a restart is not in the config that is live.
                 let same = self.state(|state| {
-                    let status = &state.config_status();
+                    let status = state.config_status();
                     status.ok && status.restart_needed.is_empty() && **state.config() == config
                 });
                 if same { Ok(self.generation()) } else { self.reload(config).await }
