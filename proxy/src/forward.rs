@@ -1,5 +1,9 @@
 //! From a request to the head of its answer: attempts, deadlines, and when to try again.
 
+mod attempts;
+mod connect;
+pub(crate) mod waiting_room;
+
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -8,17 +12,17 @@ use std::task::Poll;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, response};
 
-use crate::attempts::{Attempts, Resends, Trouble};
-use crate::balance::Traits;
-use crate::connect::{Connected, NotConnected, connect};
-use crate::error::Reason;
-use crate::headers::Outgoing;
-use crate::hold::Seeker;
-use crate::record::Record;
-use crate::request_body::{BodyError, RequestBody};
-use crate::stats::{Retry, UpstreamError};
+use crate::exchange::record::Record;
+use crate::exchange::request_body::{BodyError, RequestBody};
+use crate::forward::attempts::{Attempts, Resends, Trouble};
+use crate::forward::connect::{Connected, NotConnected, connect};
+use crate::forward::waiting_room::Seeker;
+use crate::message::headers::Outgoing;
+use crate::message::reason::Reason;
+use crate::metrics::counters::{Retry, UpstreamError};
+use crate::pool::balance::Traits;
+use crate::pool::view::{Lease, LocalSettings};
 use crate::upstream::{Connection, Failure, Progress, Reply, ResponseBody, Stage, Watch, exchange};
-use crate::view::{Lease, LocalSettings};
 use crate::worker::Worker;
 
 /// A request on its way upstream.

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use crate::forwarded::{Origin, Peer, RequestIds, Scheme};
 use crate::link::{FromProxy, ToProxy};
-use crate::route::Router;
+use crate::message::forwarded::{Origin, Peer, RequestIds, Scheme};
+use crate::route::router::Router;
 use crate::table::{HostPattern, RouteSpec};
 pub use crate::upstream::fuzzing::{request, response};
 

@@ -9,22 +9,22 @@ use http::request::Parts;
 use http::{Request, Response, response};
 use hyper::body::{Body as _, Incoming};
 
-use crate::answer::{refuse, reject};
-use crate::balance::Traits;
-use crate::body::Body;
-use crate::client::Client;
-use crate::error::Reason;
+use crate::exchange::answer::{refuse, reject};
+use crate::exchange::client::Client;
+use crate::exchange::record::Record;
+use crate::exchange::request_body::RequestBody;
+use crate::exchange::response_body::Body;
+use crate::exchange::tunnel::Tunnel;
+use crate::forward::waiting_room::Seeker;
 use crate::forward::{Answer, Forward, Kind, Refusal};
-use crate::forwarded::Origin;
-use crate::headers::Outgoing;
-use crate::hold::Seeker;
-use crate::log_line::LogLine;
-use crate::record::Record;
-use crate::request_body::RequestBody;
-use crate::tunnel::Tunnel;
+use crate::message::forwarded::Origin;
+use crate::message::headers::Outgoing;
+use crate::message::reason::Reason;
+use crate::message::validate::validate;
+use crate::metrics::log_line::LogLine;
+use crate::pool::balance::Traits;
+use crate::pool::view::Lease;
 use crate::upstream::ResponseBody;
-use crate::validate::validate;
-use crate::view::Lease;
 
 /// Answers one request. Never fails: what goes wrong becomes an answer, or an aborted body.
 ///

@@ -4,6 +4,8 @@
 //! a file carries the open file as ancillary data (`SCM_RIGHTS`) of its first byte: the proxy opens
 //! nothing itself.
 
+pub(crate) mod server;
+
 use serde::{Deserialize, Serialize};
 
 use crate::table::{Color, Generation, Hangup, ServiceName, Snapshot, TableSpec};

@@ -1,11 +1,16 @@
 //! Pools and endpoints: the objects that a table names and that requests hold on to.
 
+pub(crate) mod balance;
+pub(crate) mod compile;
+pub(crate) mod ramp;
+pub(crate) mod view;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::stats::{Counter, Work};
+use crate::metrics::counters::{Counter, Work};
 use crate::table::{
     Color, EndpointId, EndpointSpec, EndpointStats, Generation, Hangup, PoolStats, ServiceName,
 };

@@ -13,14 +13,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::access_log::{self, Target};
-use crate::limits::Limiter;
-use crate::listener;
-use crate::live::{Table, TableError};
+use crate::downstream::listener;
+use crate::metrics::access_log::{self, Target};
+use crate::metrics::counters::Registry;
+use crate::metrics::process;
 use crate::pool::Pool;
-use crate::process;
-use crate::stats::Registry;
+use crate::pool::compile::{Table, TableError};
 use crate::table::{Color, Generation, Hangup, ServiceName, Snapshot, TableSpec};
+use crate::worker::admission::Limiter;
 use crate::worker::{Nudge, Shared, Worker, WorkerSlot};
 
 /// What a proxy starts with. Everything else comes with its tables.

@@ -1,5 +1,7 @@
 //! One worker: a thread with a current-thread runtime that owns everything its requests touch.
 
+pub(crate) mod admission;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,18 +13,18 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
-use crate::access_log;
-use crate::balance::Dice;
-use crate::error::Reason;
-use crate::forwarded::RequestIds;
-use crate::label::Label;
-use crate::limits::Limiter;
-use crate::live::Table;
-use crate::reject::Rejection;
-use crate::stats::{Counter, Counts, Registry};
+use crate::message::forwarded::RequestIds;
+use crate::message::reason::Reason;
+use crate::message::rejection::Rejection;
+use crate::metrics::access_log;
+use crate::metrics::counters::{Counter, Counts, Registry};
+use crate::metrics::labels::Label;
+use crate::pool::balance::Dice;
+use crate::pool::compile::Table;
+use crate::pool::view::View;
 use crate::table::Snapshot;
-use crate::timer::{TICK, Timers};
-use crate::view::View;
+use crate::time::{TICK, Timers};
+use crate::worker::admission::Limiter;
 
 /// What all workers share. A request touches none of it but the table pointer.
 #[derive(Debug)]

@@ -1,0 +1,170 @@
+//! What goes back to the client: an answer of our own, or the upstream's with all that hangs on it.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::exchange::record::Record;
+use crate::exchange::request_body::RequestBody;
+use crate::metrics::counters::UpstreamError;
+use crate::pool::view::Lease;
+use crate::time::Sleep;
+use crate::upstream::ResponseBody;
+use crate::worker::Worker;
+
+/// The body of every response.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// An answer that Cutover makes itself.
+    Own(Option<Bytes>),
+    /// An upstream's answer.
+    Upstream(Upstreamed),
+}
+
+/// A response body that owns its lease and its record until the last byte.
+#[derive(Debug)]
+pub(crate) struct Upstreamed {
+    inner: ResponseBody<RequestBody>,
+    record: Record,
+    lease: Lease,
+    worker: Rc<Worker>,
+    bytes: u64,
+    /// Where a hangup finds this body while it waits; it never comes to its end.
+    bell: Option<Sleep>,
+    /// Whether the upstream has broken off.
+    broken: bool,
+}
+
+/// Why a response was broken off. The client sees its connection close before the end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenOff {
+    /// A drain deadline.
+    #[error("a drain deadline ended the response")]
+    Drained,
+    /// The upstream.
+    #[error("the upstream broke off its answer")]
+    Upstream,
+}
+
+impl Body {
+    /// An answer of our own.
+    pub(crate) fn own(text: impl Into<Bytes>) -> Self {
+        Self::Own(Some(text.into()))
+    }
+
+    /// An upstream's answer.
+    pub(crate) fn upstream(
+        inner: ResponseBody<RequestBody>,
+        record: Record,
+        lease: Lease,
+        worker: &Rc<Worker>,
+    ) -> Self {
+        let worker = Rc::clone(worker);
+        let mut body =
+            Upstreamed { inner, record, lease, worker, bytes: 0, bell: None, broken: false };
+        if body.inner.is_end_stream() {
+            body.finish();
+        }
+        Self::Upstream(body)
+    }
+}
+
+impl Upstreamed {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.lease.is_hung_up() {
+            self.record.broken("drained");
+            return Poll::Ready(Some(Err(BrokenOff::Drained)));
+        }
+        if self.broken {
+            return Poll::Ready(Some(Err(BrokenOff::Upstream)));
+        }
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    self.bytes += data.len() as u64;
+                }
+                if self.inner.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(endpoint = %self.lease.endpoint.endpoint.id, %error, "truncated");
+                self.record.failed(&self.lease, UpstreamError::Truncated);
+                self.record.broken("upstream_truncated");
+                // hyper drops what it has not written yet when a body fails, the head included. While
+                // the body is pending it writes: the client is to get all that came.
+                self.broken = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending => {
+                let timers = &self.worker.timers;
+                let bell = self.bell.get_or_insert_with(|| timers.sleep(Duration::MAX));
+                Pin::new(bell).poll(cx).map(|()| None)
+            }
+        }
+    }
+
+    /// The last byte is on its way: the connection is free, the request is counted.
+    fn finish(&mut self) {
+        if let Some(connection) = self.inner.take_connection() {
+            self.lease.give_back(connection, self.worker.timers.now());
+        }
+        self.count();
+    }
+
+    /// Counts the request and its bytes; only the first call has an effect.
+    fn count(&mut self) {
+        self.lease.pool.slot.bytes_up.add(self.inner.take_uploaded());
+        self.record.finish(Some(&self.lease), self.bytes);
+    }
+}
+
+impl Drop for Upstreamed {
+    fn drop(&mut self) {
+        // A body that is not at its end when a drain deadline has passed was ended by it.
+        if !self.inner.is_end_stream() && self.lease.is_hung_up() {
+            self.lease.note_forced();
+        }
+        // Does nothing where the body has come to its end.
+        self.count();
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Upstream(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(text) => text.is_none(),
+            Self::Upstream(body) => body.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Upstream(body) => body.inner.size_hint(),
+        }
+    }
+}

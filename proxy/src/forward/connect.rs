@@ -1,0 +1,92 @@
+//! A connection to an endpoint: an idle one, or a new one.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::metrics::counters::UpstreamError;
+use crate::pool::ramp::Trial;
+use crate::pool::view::Lease;
+use crate::time::TICK;
+use crate::upstream::Connection;
+use crate::worker::Worker;
+
+/// A connection that a request may be sent on.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) connection: Box<Connection>,
+    /// A new one is on trial until it has answered.
+    pub(crate) trial: Option<Trial>,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum NotConnected {
+    /// The endpoint could not be connected to.
+    Failed(UpstreamError),
+    /// The endpoint has left the table meanwhile.
+    Retired,
+}
+
+/// An idle connection of this worker, or a new one.
+///
+/// # Errors
+/// [`NotConnected::Retired`] also for a connection that stands by then: the address may be another
+/// container's, and the kernel sends a SYN again and again, so that what answers the second one need
+/// not be whom the first was for.
+///
+/// # Cancel safety
+/// Dropping the future gives up the connection that is being made, and no other.
+pub(crate) async fn connect(
+    worker: &Worker,
+    lease: &Lease,
+    fresh_only: bool,
+) -> Result<Connected, NotConnected> {
+    let timers = &worker.timers;
+    let trials = &lease.endpoint.trials;
+    let mut patience = None;
+    let trial = loop {
+        if !fresh_only && let Some(idle) = lease.take_idle(timers.now()) {
+            return Ok(Connected { connection: idle, trial: None });
+        }
+        if let Some(trial) = trials.begin() {
+            break trial;
+        }
+        if !trials.wait(patience.get_or_insert_with(|| timers.sleep(TICK))).await {
+            if let Some(trial) = trials.begin_late(timers.now()) {
+                break trial;
+            }
+            patience = Some(timers.sleep(Duration::ZERO));
+        }
+    };
+    let endpoint = &lease.endpoint.endpoint;
+    let limit = lease.service.settings.timeouts.connect;
+    let mut connecting = pin!(timers.timeout(limit, Connection::connect(endpoint.address)));
+    let connected = loop {
+        let mut changed = pin!(worker.changed.notified());
+        let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(connected) => Poll::Ready(Some(connected)),
+            Poll::Pending => changed.as_mut().poll(cx).map(|()| None),
+        })
+        .await;
+        // The look makes this worker's view that of the live table.
+        worker.view();
+        if lease.endpoint.is_retired() {
+            return Err(NotConnected::Retired);
+        }
+        if let Some(connected) = connected {
+            break connected;
+        }
+    };
+    let error = match connected {
+        Some(Ok(connection)) => return Ok(Connected { connection, trial: Some(trial) }),
+        Some(Err(error)) => {
+            tracing::debug!(endpoint = %endpoint.id, %error, "connect");
+            UpstreamError::ConnectFailed
+        }
+        None => UpstreamError::ConnectTimeout,
+    };
+    trial.fail();
+    Err(NotConnected::Failed(error))
+}

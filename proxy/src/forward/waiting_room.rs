@@ -1,0 +1,180 @@
+//! The waiting room: requests wait here while nothing can take them, or while they are paused.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::Method;
+
+use crate::message::reason::Reason;
+use crate::metrics::counters::Counter;
+use crate::pool::balance::{Traits, choose, has_other};
+use crate::pool::view::{Lease, LocalEndpoint, LocalService, LocalSettings, View};
+use crate::table::Pause;
+use crate::worker::Worker;
+
+/// Finds an endpoint for one request, and waits for one while there is none.
+///
+/// It keeps no table: each look takes the live one, so that a request which has not been sent meets
+/// the new pool.
+#[derive(Debug)]
+pub(crate) struct Seeker {
+    worker: Rc<Worker>,
+    service: Rc<LocalSettings>,
+    waiting: Option<Waiting>,
+    since: Instant,
+    met_none: bool,
+}
+
+impl Seeker {
+    /// A seeker for a request of `service`.
+    pub(crate) fn new(worker: &Rc<Worker>, service: &Rc<LocalSettings>) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            service: Rc::clone(service),
+            waiting: None,
+            since: Instant::now(),
+            met_none: false,
+        }
+    }
+
+    /// The service, with the settings of the last look.
+    pub(crate) fn service(&self) -> &Rc<LocalSettings> {
+        &self.service
+    }
+
+    /// A lease at once, from the view that the request was routed by.
+    pub(crate) fn first(
+        &mut self,
+        view: &View,
+        method: &Method,
+        traits: &Traits<'_>,
+    ) -> Option<Lease> {
+        self.look(view, method, traits, &[]).ok()
+    }
+
+    /// Whether the last lease had to wait because there was no endpoint at all, tried or not.
+    pub(crate) fn has_met_none(&self) -> bool {
+        self.met_none
+    }
+
+    /// Whether an endpoint is well that is not among `tried`.
+    pub(crate) fn has_other(&self, tried: &[Rc<LocalEndpoint>]) -> bool {
+        let view = self.worker.view();
+        let service = view.service(&self.service.settings.name);
+        service.is_some_and(|service| has_other(service, tried, self.worker.uptime()))
+    }
+
+    /// A lease on an endpoint that is not among `tried`. Where all have been tried, they are tried
+    /// again after a short pause: nothing has been sent, so that a restart costs only time.
+    ///
+    /// # Errors
+    /// When the time is up: `failure`, or [`Reason::NoEndpoint`] or [`Reason::Paused`];
+    /// [`Reason::HoldFull`] when too many are waiting already.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; the place in the waiting room is given back.
+    pub(crate) async fn lease(
+        &mut self,
+        method: &Method,
+        traits: &Traits<'_>,
+        tried: &mut Vec<Rc<LocalEndpoint>>,
+        failure: Reason,
+    ) -> Result<Lease, Reason> {
+        let worker = Rc::clone(&self.worker);
+        self.met_none = false;
+        loop {
+            // Made before the look, so that a table between the look and the wait is not missed.
+            let changed = worker.changed.notified();
+            let hold = self.service.settings.timeouts.hold;
+            let (limit, reason, nap) = match self.look(&worker.view(), method, traits, tried) {
+                Ok(lease) => {
+                    self.waiting = None;
+                    return Ok(lease);
+                }
+                Err(Obstacle::Paused(pause)) => (pause.max_pause, Reason::Paused, LOOK_AGAIN),
+                Err(Obstacle::NoEndpoint) if tried.is_empty() => {
+                    self.met_none = true;
+                    (hold, Reason::NoEndpoint, LOOK_AGAIN)
+                }
+                Err(Obstacle::NoEndpoint) => (hold, failure, RETRY_PAUSE),
+            };
+            let patience = limit.saturating_sub(self.since.elapsed());
+            if patience.is_zero() {
+                return Err(reason);
+            }
+            tried.clear();
+            self.enter(&worker.view())?;
+            worker.timers.timeout(nap.min(patience), changed).await;
+        }
+    }
+
+    fn look(
+        &mut self,
+        view: &View,
+        method: &Method,
+        traits: &Traits<'_>,
+        tried: &[Rc<LocalEndpoint>],
+    ) -> Result<Lease, Obstacle> {
+        let service = self.renew(view).ok_or(Obstacle::NoEndpoint)?;
+        if let Some(pause) = service.settings.settings.pause
+            && !(pause.writes_only && method.is_safe())
+        {
+            return Err(Obstacle::Paused(pause));
+        }
+        choose(service, traits, tried, &self.worker.dice, self.worker.uptime())
+            .ok_or(Obstacle::NoEndpoint)
+    }
+
+    /// Finds the service in a view; its settings may have changed with the table.
+    fn renew<'v>(&mut self, view: &'v View) -> Option<&'v LocalService> {
+        let service = view.service(&self.service.settings.name)?;
+        if !Rc::ptr_eq(&service.settings, &self.service) {
+            self.service = Rc::clone(&service.settings);
+        }
+        Some(service)
+    }
+
+    fn enter(&mut self, view: &View) -> Result<(), Reason> {
+        if self.waiting.is_some() {
+            return Ok(());
+        }
+        let limit = view.table.policy.limits.max_waiting;
+        if self.service.counters.waiting() >= limit as u64 {
+            return Err(Reason::HoldFull);
+        }
+        self.service.slot.held.add(1);
+        self.waiting = Some(Waiting::new(&self.service));
+        Ok(())
+    }
+}
+
+/// How long a retry waits before it tries the same endpoints again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How often a waiting request looks without being woken: ejections end by the clock.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+enum Obstacle {
+    NoEndpoint,
+    Paused(Pause),
+}
+
+/// A place in the waiting room.
+#[derive(Debug)]
+struct Waiting(Rc<LocalSettings>);
+
+impl Waiting {
+    fn new(service: &Rc<LocalSettings>) -> Self {
+        Self::gauge(service).add(1);
+        Self(Rc::clone(service))
+    }
+
+    fn gauge(service: &LocalSettings) -> &Counter {
+        &service.slot.waiting
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        Self::gauge(&self.0).sub(1);
+    }
+}

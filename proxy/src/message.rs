@@ -1,0 +1,8 @@
+//! The rules of HTTP messages: pure functions and values that know no socket.
+
+pub(crate) mod decoder;
+pub(crate) mod forwarded;
+pub(crate) mod headers;
+pub(crate) mod reason;
+pub(crate) mod rejection;
+pub(crate) mod validate;

@@ -1,0 +1,260 @@
+//! The live table: a [`TableSpec`] compiled into the objects that requests use.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::metrics::counters::{Registry, ServiceCounters};
+use crate::pool::Pool;
+use crate::route::router::{Router, UnknownService};
+use crate::table::{
+    Balance, BodyLimit, Color, Generation, Limits, Pause, Policy, PoolSpec, ServiceName,
+    ServiceSpec, TableSpec, Timeouts,
+};
+
+/// All that the proxy knows. Immutable, replaced whole, behind one `ArcSwap`.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) generation: Generation,
+    pub(crate) router: Router,
+    pub(crate) services: Vec<Service>,
+    pub(crate) policy: Arc<Policy>,
+}
+
+/// A service, and the pools that serve it now.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) shares: Vec<Share>,
+    pub(crate) counters: Arc<ServiceCounters>,
+}
+
+/// A pool and its share of the requests.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) weight: u32,
+    pub(crate) pool: Arc<Pool>,
+}
+
+/// What holds for every request of a service. Requests keep it beyond the table it came with, so it
+/// must never lead to a pool.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: ServiceName,
+    pub(crate) balance: Balance,
+    pub(crate) host: Option<HeaderValue>,
+    pub(crate) max_body: BodyLimit,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) pause: Option<Pause>,
+}
+
+/// Why a table was refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TableError {
+    /// A color has two pools in one service.
+    #[error("service {service}: two pools are {color}")]
+    DoubleColor {
+        /// The service.
+        service: ServiceName,
+        /// The color.
+        color: Color,
+    },
+    /// Two services have one name.
+    #[error("two services are named {0}")]
+    DoubleService(ServiceName),
+    /// The `host` of a service is not a valid header value.
+    #[error("service {0}: `host` is not a valid header value")]
+    Host(ServiceName),
+    /// The table is not newer than the live one.
+    #[error("generation {offered} is not newer than {live}")]
+    Outdated {
+        /// What was sent.
+        offered: Generation,
+        /// What is live.
+        live: Generation,
+    },
+    /// A route names a service that is not in the table.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+}
+
+/// A route that names no service of its table.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(transparent)]
+pub struct RouteError(#[from] UnknownService);
+
+impl Table {
+    /// Compiles a table. Pools that did not change are taken over from `previous`, and with them
+    /// their idle connections.
+    ///
+    /// # Errors
+    /// A [`TableError`]; nothing has changed then.
+    pub(crate) fn compile(
+        spec: TableSpec,
+        previous: &Self,
+        registry: &Registry,
+    ) -> Result<Self, TableError> {
+        if spec.generation <= previous.generation {
+            let (offered, live) = (spec.generation, previous.generation);
+            return Err(TableError::Outdated { offered, live });
+        }
+        let mut services: Vec<Service> = Vec::with_capacity(spec.services.len());
+        for service in spec.services {
+            if services.iter().any(|other| other.settings.name == service.name) {
+                return Err(TableError::DoubleService(service.name));
+            }
+            let limits = &spec.policy.limits;
+            services.push(Service::compile(service, spec.generation, limits, previous, registry)?);
+        }
+        let router = Router::new(&spec.routes, |name| {
+            services.iter().position(|service| service.settings.name == *name)
+        })
+        .map_err(RouteError)?;
+        Ok(Self { generation: spec.generation, router, services, policy: Arc::new(spec.policy) })
+    }
+
+    /// The pools that requests may be given.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.services.iter().flat_map(|service| &service.shares).map(|share| &share.pool)
+    }
+}
+
+impl Service {
+    fn compile(
+        spec: ServiceSpec,
+        generation: Generation,
+        limits: &Limits,
+        previous: &Table,
+        registry: &Registry,
+    ) -> Result<Self, TableError> {
+        let mut shares: Vec<Share> = Vec::with_capacity(spec.pools.len());
+        for pool in &spec.pools {
+            if shares.iter().any(|share| share.pool.color == pool.color) {
+                return Err(TableError::DoubleColor { service: spec.name, color: pool.color });
+            }
+            let pool_object = share_pool(&spec.name, pool, generation, previous, registry);
+            shares.push(Share { weight: pool.weight.max(1), pool: pool_object });
+        }
+        let host = match spec.host.as_deref().map(HeaderValue::from_str) {
+            None => None,
+            Some(Ok(host)) => Some(host),
+            Some(Err(_)) => return Err(TableError::Host(spec.name)),
+        };
+        Ok(Self {
+            counters: registry.service(&spec.name),
+            shares,
+            settings: Arc::new(Settings {
+                name: spec.name,
+                balance: spec.balance,
+                host,
+                max_body: spec.max_body.unwrap_or(limits.max_body),
+                timeouts: spec.timeouts,
+                pause: spec.pause,
+            }),
+        })
+    }
+}
+
+fn share_pool(
+    service: &ServiceName,
+    spec: &PoolSpec,
+    generation: Generation,
+    previous: &Table,
+    registry: &Registry,
+) -> Arc<Pool> {
+    let old = previous.pools().find(|pool| pool.service == *service && pool.color == spec.color);
+    let pool = match old {
+        Some(old) if old.matches(&spec.endpoints) => Arc::clone(old),
+        _ => Arc::new(Pool::new(
+            service,
+            spec.color,
+            generation,
+            &spec.endpoints,
+            old.map(AsRef::as_ref),
+            registry.workers(),
+        )),
+    };
+    pool.update_health(&spec.endpoints);
+    pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{EndpointId, EndpointSpec, HostPattern, RouteSpec};
+
+    fn spec(generation: u64, color: Color, up: bool) -> TableSpec {
+        TableSpec {
+            generation: Generation(generation),
+            routes: vec![RouteSpec {
+                host: HostPattern::Any,
+                path: "/".into(),
+                strip_prefix: false,
+                service: "web".parse().unwrap(),
+            }],
+            services: vec![ServiceSpec {
+                name: "web".parse().unwrap(),
+                pools: vec![PoolSpec {
+                    color,
+                    weight: 1,
+                    endpoints: vec![EndpointSpec {
+                        id: EndpointId::from("c1"),
+                        address: "127.0.0.1:1".parse().unwrap(),
+                        weight: 1,
+                        up,
+                    }],
+                }],
+                balance: Balance::P2c,
+                host: None,
+                max_body: None,
+                timeouts: Timeouts::default(),
+                pause: None,
+            }],
+            policy: Policy::default(),
+        }
+    }
+
+    fn only_pool(table: &Table) -> Arc<Pool> {
+        Arc::clone(table.pools().next().unwrap())
+    }
+
+    #[test]
+    fn a_pool_that_did_not_change_is_the_same_object_in_the_next_table() {
+        let registry = Registry::new(1);
+        let first =
+            Table::compile(spec(1, Color::Blue, true), &Table::default(), &registry).unwrap();
+        let second = Table::compile(spec(2, Color::Blue, false), &first, &registry).unwrap();
+        assert!(Arc::ptr_eq(&only_pool(&first), &only_pool(&second)));
+        assert!(!only_pool(&first).endpoints[0].is_up(), "health changes in place");
+    }
+
+    #[test]
+    fn a_color_that_comes_back_is_a_new_pool() {
+        let registry = Registry::new(1);
+        let blue =
+            Table::compile(spec(1, Color::Blue, true), &Table::default(), &registry).unwrap();
+        let green = Table::compile(spec(2, Color::Green, true), &blue, &registry).unwrap();
+        let again = Table::compile(spec(3, Color::Blue, true), &green, &registry).unwrap();
+        assert!(!Arc::ptr_eq(&only_pool(&blue), &only_pool(&again)));
+    }
+
+    #[test]
+    fn an_older_table_is_refused() {
+        let registry = Registry::new(1);
+        let live =
+            Table::compile(spec(5, Color::Blue, true), &Table::default(), &registry).unwrap();
+        let refused = Table::compile(spec(5, Color::Green, true), &live, &registry).unwrap_err();
+        assert_eq!(refused.to_string(), "generation 5 is not newer than 5");
+    }
+
+    #[test]
+    fn a_route_to_nowhere_is_refused() {
+        let mut spec = spec(1, Color::Blue, true);
+        spec.services.clear();
+        let refused = Table::compile(spec, &Table::default(), &Registry::new(1)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the route */ names the service web, which is not in the table"
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! The sending half of an exchange.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http_body::Body;
+
+use super::request::write_chunk_size;
+use crate::message::decoder::Framing;
+use crate::upstream::connection::Connection;
+use crate::upstream::reply::Failure;
+
+/// Sends a head and the body behind it, as fast as the upstream takes them and no faster.
+///
+/// Small frames are gathered behind the head and leave with it in one `send(2)`; a big one goes out
+/// from its own memory. No frame is asked for while the last one waits: that is the back-pressure.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// The head, chunk sizes and small frames; sent up to `at`.
+    out: Vec<u8>,
+    at: usize,
+    /// A big frame under way.
+    frame: Bytes,
+    /// What follows `frame`: the CRLF of its chunk, or nothing.
+    tail: &'static [u8],
+    /// What of the body is still to be taken from the client.
+    framing: Framing,
+    stage: Stage,
+    written: u64,
+    /// Bytes of the client's body that have been taken.
+    taken: u64,
+    blocked: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The head may go, the body may not.
+    Held,
+    Streaming,
+    /// All has been gathered; what is in `out` and `frame` is still to be sent.
+    Flushing,
+    Sent,
+    /// The upstream takes no more.
+    Broken(Option<io::Error>),
+}
+
+impl Sender {
+    pub(super) fn new(head: Vec<u8>, framing: Framing, held: bool) -> Self {
+        Self {
+            out: head,
+            at: 0,
+            frame: Bytes::new(),
+            tail: b"",
+            framing,
+            stage: match framing {
+                Framing::Empty => Stage::Flushing,
+                _ if held => Stage::Held,
+                _ => Stage::Streaming,
+            },
+            written: 0,
+            taken: 0,
+            blocked: false,
+        }
+    }
+
+    /// Sends a head without a body at once, if the kernel takes it.
+    ///
+    /// # Errors
+    ///
+    /// The connection was closed already: nothing has been sent.
+    pub(super) fn send_now(&mut self, connection: &Connection) -> io::Result<()> {
+        if let Stage::Flushing = self.stage {
+            let written = connection.try_write(&self.out)?;
+            self.advance(written);
+        }
+        Ok(())
+    }
+
+    /// Sends what can be sent; ready once all has been sent.
+    ///
+    /// A connection that breaks leaves the sender pending for good: the answer that explains it may
+    /// already be there to be read.
+    pub(super) fn poll<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        body: &mut Option<B>,
+    ) -> Poll<Result<(), Failure<B::Error>>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        loop {
+            self.gather(cx, body)?;
+            if self.is_flushed() {
+                self.blocked = false;
+                return match self.stage {
+                    Stage::Flushing | Stage::Sent => {
+                        self.stage = Stage::Sent;
+                        Poll::Ready(Ok(()))
+                    }
+                    Stage::Broken(_) | Stage::Held | Stage::Streaming => Poll::Pending,
+                };
+            }
+            if let Stage::Broken(_) = self.stage {
+                return Poll::Pending;
+            }
+            match self.poll_write(cx, connection) {
+                Poll::Pending => {
+                    self.blocked = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => self.stage = Stage::Broken(None),
+                Poll::Ready(Ok(written)) => self.advance(written),
+                Poll::Ready(Err(error)) => self.stage = Stage::Broken(Some(error)),
+            }
+        }
+    }
+
+    /// Lets a body go that was kept back.
+    pub(super) fn release(&mut self) {
+        if let Stage::Held = self.stage {
+            self.stage = Stage::Streaming;
+        }
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self.stage, Stage::Sent)
+    }
+
+    /// Whether bytes wait for the upstream to read.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Whether the sending may go on behind an answer that came early.
+    pub(super) fn can_go_on(&self) -> bool {
+        matches!(self.stage, Stage::Flushing | Stage::Streaming)
+    }
+
+    /// Bytes taken by the kernel, head and framing included.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Bytes of the client's body that have been taken: all on their way to the upstream.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Whether bytes of the client's body have been taken.
+    pub(super) fn has_consumed(&self) -> bool {
+        self.taken > 0
+    }
+
+    pub(super) fn take_error(&mut self) -> Option<io::Error> {
+        match &mut self.stage {
+            Stage::Broken(error) => error.take(),
+            Stage::Flushing | Stage::Held | Stage::Sent | Stage::Streaming => None,
+        }
+    }
+
+    /// Gives the memory of the head back, if it is not needed any more.
+    pub(super) fn give_back(&mut self, connection: &mut Connection) {
+        if self.is_sent() {
+            connection.keep(std::mem::take(&mut self.out));
+        }
+    }
+
+    /// Takes frames from the client as long as they are small and there are any.
+    fn gather<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Option<B>,
+    ) -> Result<(), Failure<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        while matches!(self.stage, Stage::Streaming)
+            && self.frame.is_empty()
+            && self.out.len() - self.at < GATHER
+        {
+            let next = match body.as_mut() {
+                Some(body) => Pin::new(body).poll_frame(cx),
+                None => Poll::Ready(None),
+            };
+            match next {
+                Poll::Pending => break,
+                Poll::Ready(None) => self.end()?,
+                Poll::Ready(Some(Err(error))) => return Err(Failure::Downstream(error)),
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers of requests go no further: an application that trusts our fields
+                    // may read them there too (RFC 9110 §6.5.1).
+                    if let Ok(data) = frame.into_data() {
+                        self.push(data)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push<E>(&mut self, data: Bytes) -> Result<(), Failure<E>> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.taken += data.len() as u64;
+        match &mut self.framing {
+            Framing::Length(left) => {
+                let length = data.len() as u64;
+                *left = left.checked_sub(length).ok_or_else(wrong_length)?;
+                if *left == 0 {
+                    self.stage = Stage::Flushing;
+                }
+            }
+            Framing::Chunked => {
+                write_chunk_size(&mut self.out, &data);
+                self.tail = b"\r\n";
+            }
+            Framing::Empty | Framing::UntilClose => return Err(wrong_length()),
+        }
+        if data.len() <= SMALL {
+            self.out.extend_from_slice(&data);
+            self.out.extend_from_slice(std::mem::take(&mut self.tail));
+        } else {
+            self.frame = data;
+        }
+        Ok(())
+    }
+
+    fn end<E>(&mut self) -> Result<(), Failure<E>> {
+        match self.framing {
+            Framing::Chunked => self.out.extend_from_slice(b"0\r\n\r\n"),
+            Framing::Empty | Framing::Length(0) => {}
+            Framing::Length(_) | Framing::UntilClose => return Err(wrong_length()),
+        }
+        self.stage = Stage::Flushing;
+        Ok(())
+    }
+
+    fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Poll<io::Result<usize>> {
+        let out = self.out.get(self.at..).unwrap_or_default();
+        if self.frame.is_empty() && self.tail.is_empty() {
+            return connection.poll_write(cx, &[IoSlice::new(out)]);
+        }
+        let slices = [out, &self.frame, self.tail].map(IoSlice::new);
+        let [_, behind @ ..] = &slices;
+        match (out.is_empty(), self.tail.is_empty()) {
+            (true, true) => connection.poll_write(cx, &[IoSlice::new(&self.frame)]),
+            (true, false) => connection.poll_write(cx, behind),
+            (false, _) => connection.poll_write(cx, &slices),
+        }
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.written += written as u64;
+        let out = written.min(self.out.len() - self.at);
+        self.at += out;
+        if self.at == self.out.len() {
+            self.out.clear();
+            self.at = 0;
+        }
+        let frame = (written - out).min(self.frame.len());
+        self.frame.advance(frame);
+        if self.frame.is_empty() {
+            self.frame = Bytes::new(); // lets go of the memory behind it
+        }
+        self.tail = self.tail.get(written - out - frame..).unwrap_or_default();
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.at == self.out.len() && self.frame.is_empty() && self.tail.is_empty()
+    }
+}
+
+/// The body was not as long as it had said: hyper does not do that, so it is a fault of ours.
+fn wrong_length<E>() -> Failure<E> {
+    Failure::Io(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the request body does not have the length it announced",
+    ))
+}
+
+/// A frame up to this size is copied behind what goes out already, in bytes.
+const SMALL: usize = 8 * 1024;
+/// No more is gathered once that many bytes wait, in bytes.
+const GATHER: usize = 16 * 1024;
