@@ -46,7 +46,7 @@ pub(crate) async fn handle(client: &Rc<Client>, request: Request<Incoming>) -> R
     };
     let Some((route, service)) = view.route(head.host.as_deref().unwrap_or_default(), head.path)
     else {
-        worker.slot.no_route.add(1);
+        worker.slot.rejections.count(Reason::NoRoute);
         return refuse(Reason::NoRoute, None, &mut record);
     };
     let whole = &*head.target;

@@ -4,5 +4,4 @@ pub(crate) mod decoder;
 pub(crate) mod forwarded;
 pub(crate) mod headers;
 pub(crate) mod reason;
-pub(crate) mod rejection;
 pub(crate) mod validate;

@@ -15,10 +15,8 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::message::forwarded::RequestIds;
 use crate::message::reason::Reason;
-use crate::message::rejection::Rejection;
 use crate::metrics::access_log;
 use crate::metrics::counters::{Counter, Counts, Registry};
-use crate::metrics::labels::Label;
 use crate::pool::balance::Dice;
 use crate::pool::compile::Table;
 use crate::pool::view::View;
@@ -57,8 +55,8 @@ impl Shared {
 pub(crate) struct WorkerSlot {
     pub(crate) panics: Counter,
     pub(crate) access_log_dropped: Counter,
-    pub(crate) no_route: Counter,
-    pub(crate) rejections: Counts<Rejection>,
+    /// Requests that no service has in its figures ([`Reason::is_unrouted`]).
+    pub(crate) rejections: Counts<Reason>,
     /// Open client connections, by listener.
     pub(crate) connections: Box<[Counter]>,
 }
@@ -74,11 +72,7 @@ impl WorkerSlot {
     pub(crate) fn add_to(&self, snapshot: &mut Snapshot) {
         snapshot.panics += self.panics.value();
         snapshot.access_log_dropped += self.access_log_dropped.value();
-        self.rejections.add_to(&mut snapshot.rejected);
-        let no_route = self.no_route.value();
-        if no_route > 0 {
-            *snapshot.rejected.entry(Reason::NoRoute.as_str().to_owned()).or_default() += no_route;
-        }
+        self.rejections.add_some_to(&mut snapshot.rejected, Reason::is_unrouted);
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::downstream::h1::connection;
 use crate::exchange::client::Client;
-use crate::message::rejection::Rejection;
+use crate::message::reason::Reason;
 use crate::time::TICK;
 use crate::worker::admission::Permit;
 use crate::worker::{Phase, Worker};
@@ -147,9 +147,9 @@ impl Accepting {
     /// Answers at once what there is no room for. It costs a place among those that leave, which the
     /// oldest of them makes free: a flood costs no task, no memory and no descriptor more.
     fn turn_away(&mut self, socket: TcpStream) {
-        self.worker.slot.rejections.count(Rejection::ConnectionLimit);
+        self.worker.slot.rejections.count(Reason::ConnectionLimit);
         connection::discard(&socket);
-        connection::turn_away(&socket, Rejection::ConnectionLimit);
+        connection::turn_away(&socket, Reason::ConnectionLimit);
         if SockRef::from(&socket).shutdown(Shutdown::Write).is_err() {
             return;
         }

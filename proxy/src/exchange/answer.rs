@@ -9,7 +9,6 @@ use crate::exchange::client::Client;
 use crate::exchange::record::Record;
 use crate::exchange::response_body::Body;
 use crate::message::reason::Reason;
-use crate::message::rejection::Rejection;
 use crate::metrics::labels::Label;
 use crate::pool::view::Lease;
 
@@ -20,7 +19,7 @@ pub(crate) const X_CUTOVER_REASON: HeaderName = HeaderName::from_static("x-cutov
 /// may be left over, and must never be read as another one.
 pub(crate) fn reject(
     client: &Rc<Client>,
-    rejection: Rejection,
+    rejection: Reason,
     record: &mut Record,
 ) -> Response<Body> {
     client.worker.slot.rejections.count(rejection);

@@ -14,7 +14,7 @@ use http_body::Body;
 use crate::exchange::delivery::Delivery;
 use crate::exchange::tunnel::Tunnel;
 use crate::message::forwarded::{Peer, Scheme};
-use crate::message::rejection::Rejection;
+use crate::message::reason::Reason;
 use crate::message::validate::Hidden;
 use crate::pool::view::{Hold, Lease};
 use crate::table::{Limits, Policy};
@@ -42,7 +42,7 @@ pub(crate) struct Client {
     interim: RefCell<Vec<u8>>,
     mid_write: Cell<bool>,
     /// What hyper would have answered itself.
-    refused: Cell<Option<Rejection>>,
+    refused: Cell<Option<Reason>>,
     tunnel: RefCell<Option<Tunnel>>,
     /// What a drain deadline may end while the client takes nothing.
     hold: RefCell<Hold>,
@@ -303,14 +303,14 @@ impl Client {
             return false;
         }
         self.refused.set(Some(match answer.get(9..12) {
-            Some(b"414") => Rejection::TargetTooLong,
-            Some(b"431") => Rejection::HeaderTooLarge,
-            _ => Rejection::BadRequest,
+            Some(b"414") => Reason::TargetTooLong,
+            Some(b"431") => Reason::HeaderTooLarge,
+            _ => Reason::BadRequest,
         }));
         true
     }
 
-    pub(crate) fn refused(&self) -> Option<Rejection> {
+    pub(crate) fn refused(&self) -> Option<Reason> {
         self.refused.get()
     }
 

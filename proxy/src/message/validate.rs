@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
-use crate::message::rejection::Rejection;
+use crate::message::reason::Reason;
 use crate::table::Limits;
 
 /// A request head that keeps every rule.
@@ -77,7 +77,7 @@ pub(crate) fn validate<'r>(
     head: &'r Parts,
     hidden: Hidden,
     limits: &Limits,
-) -> Result<Validated<'r>, Rejection> {
+) -> Result<Validated<'r>, Reason> {
     method(&head.method)?;
     framing(head, hidden)?;
     expectation(head)?;
@@ -88,47 +88,47 @@ pub(crate) fn validate<'r>(
 
 /// RFC 9110 §9.1: unknown methods pass, within bounds. `CONNECT` (§9.3.6) would make us a forward
 /// proxy, and `TRACE` (§9.3.8) shows a client what we added to its request.
-fn method(method: &Method) -> Result<(), Rejection> {
+fn method(method: &Method) -> Result<(), Reason> {
     let name = method.as_str();
     if *method == Method::CONNECT || *method == Method::TRACE || name.len() > MAX_METHOD_BYTES {
-        return Err(Rejection::Method);
+        return Err(Reason::Method);
     }
     Ok(())
 }
 
 /// RFC 9112 §6.1 and §6.3: one way to find the end of the body.
-fn framing(head: &Parts, hidden: Hidden) -> Result<(), Rejection> {
+fn framing(head: &Parts, hidden: Hidden) -> Result<(), Reason> {
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
         return length(&head.headers);
     };
     // §6.1: HTTP/1.0 has no transfer codings; its recipients would read another end.
     if codings.next().is_some() || head.version < Version::HTTP_11 {
-        return Err(Rejection::BadTransferCoding);
+        return Err(Reason::BadTransferCoding);
     }
     let value = coding.as_bytes();
     if !value.eq_ignore_ascii_case(b"chunked") {
         return Err(if is_unknown_coding(value) {
-            Rejection::UnknownCoding
+            Reason::UnknownCoding
         } else {
-            Rejection::BadTransferCoding
+            Reason::BadTransferCoding
         });
     }
     // §6.3 (3): "ought to be handled as an error".
     if hidden.content_length || head.headers.contains_key(CONTENT_LENGTH) {
-        return Err(Rejection::LengthAndCoding);
+        return Err(Reason::LengthAndCoding);
     }
     Ok(())
 }
 
 /// RFC 9110 §8.6: one line of digits.
-fn length(headers: &HeaderMap) -> Result<(), Rejection> {
+fn length(headers: &HeaderMap) -> Result<(), Reason> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(length) = lengths.next() else {
         return Ok(());
     };
     let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
-    if digits && lengths.next().is_none() { Ok(()) } else { Err(Rejection::BadRequest) }
+    if digits && lengths.next().is_none() { Ok(()) } else { Err(Reason::BadRequest) }
 }
 
 /// A list of tokens that ends in `chunked` is well formed, and says what we cannot do (§6.1: 501).
@@ -142,25 +142,25 @@ fn is_unknown_coding(value: &[u8]) -> bool {
 }
 
 /// RFC 9110 §10.1.1; an HTTP/1.0 client cannot expect anything.
-fn expectation(head: &Parts) -> Result<(), Rejection> {
+fn expectation(head: &Parts) -> Result<(), Reason> {
     let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if head.version >= Version::HTTP_11 && !head.headers.get_all(EXPECT).iter().all(known) {
-        return Err(Rejection::Expectation);
+        return Err(Reason::Expectation);
     }
     Ok(())
 }
 
 /// RFC 9112 §3.2: origin-form, absolute-form, or `*` for `OPTIONS`.
-fn target<'r>(head: &'r Parts, hidden: Hidden, limits: &Limits) -> Result<&'r str, Rejection> {
+fn target<'r>(head: &'r Parts, hidden: Hidden, limits: &Limits) -> Result<&'r str, Reason> {
     let uri = &head.uri;
     let path_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
     let authority_bytes = uri.authority().map_or(0, |authority| authority.as_str().len());
     if path_bytes + authority_bytes > limits.max_target_bytes {
-        return Err(Rejection::TargetTooLong);
+        return Err(Reason::TargetTooLong);
     }
     // A fragment is never sent (RFC 9110 §4.2.5); what follows `#` would pass by every path rule.
     if hidden.fragment {
-        return Err(Rejection::BadTarget);
+        return Err(Reason::BadTarget);
     }
     match (uri.scheme_str(), uri.authority()) {
         // origin-form (§3.2.1) or asterisk-form (§3.2.4).
@@ -170,7 +170,7 @@ fn target<'r>(head: &'r Parts, hidden: Hidden, limits: &Limits) -> Result<&'r st
         (Some(scheme), Some(_))
             if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") => {}
         // authority-form (§3.2.3) is for CONNECT alone.
-        _ => return Err(Rejection::BadTarget),
+        _ => return Err(Reason::BadTarget),
     }
     Ok(uri.path())
 }
@@ -184,25 +184,25 @@ fn origin_form(uri: &Uri) -> Cow<'_, str> {
 }
 
 /// RFC 9112 §3.2: exactly one `Host`, a valid authority, the same as that of an absolute-form target.
-fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, Rejection> {
+fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, Reason> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     if second.is_some() || (first.is_none() && head.version >= Version::HTTP_11) {
-        return Err(Rejection::BadHost);
+        return Err(Reason::BadHost);
     }
     let named = first
-        .map(|value| value.to_str().ok().and_then(HostPort::parse).ok_or(Rejection::BadHost))
+        .map(|value| value.to_str().ok().and_then(HostPort::parse).ok_or(Reason::BadHost))
         .transpose()?;
     let default_port = if head.uri.scheme_str() == Some("https") { 443 } else { 80 };
     let targeted = head
         .uri
         .authority()
-        .map(|authority| HostPort::parse(Authority::as_str(authority)).ok_or(Rejection::BadTarget))
+        .map(|authority| HostPort::parse(Authority::as_str(authority)).ok_or(Reason::BadTarget))
         .transpose()?;
     if let (Some(named), Some(targeted)) = (&named, &targeted)
         && !named.is_same(targeted, default_port)
     {
-        return Err(Rejection::HostMismatch);
+        return Err(Reason::HostMismatch);
     }
     Ok(named.or(targeted).map(HostPort::route_key))
 }

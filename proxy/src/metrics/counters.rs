@@ -58,7 +58,13 @@ impl<L: Label> Counts<L> {
     /// Adds what was counted to `sums`, zeros too: a counter that appears with its first event has
     /// no rate at that event.
     pub(crate) fn add_to(&self, sums: &mut BTreeMap<String, u64>) {
-        for (label, counter) in L::ALL.iter().zip(&self.counters) {
+        self.add_some_to(sums, |_| true);
+    }
+
+    /// Adds what was counted of some labels, zeros too.
+    pub(crate) fn add_some_to(&self, sums: &mut BTreeMap<String, u64>, wanted: fn(L) -> bool) {
+        let counters = L::ALL.iter().zip(&self.counters);
+        for (label, counter) in counters.filter(|(label, _)| wanted(**label)) {
             *sums.entry(label.as_str().to_owned()).or_default() += counter.value();
         }
     }

@@ -28,7 +28,7 @@ use crate::exchange::client::{Client, Cut, Phase, RequestEnd, Wait};
 use crate::exchange::response_body::{Body, BrokenOff};
 use crate::exchange::tunnel::Tunnel;
 use crate::handle::handle;
-use crate::message::rejection::Rejection;
+use crate::message::reason::Reason;
 use crate::metrics::labels::Label;
 use crate::table::Limits;
 use crate::time::{Sleep, TICK};
@@ -71,7 +71,7 @@ pub(crate) async fn serve(client: Rc<Client>, mut socket: TcpStream) {
 }
 
 /// Answers a client whose request was not even parsed, as far as the socket takes it at once.
-pub(crate) fn turn_away(socket: &TcpStream, rejection: Rejection) {
+pub(crate) fn turn_away(socket: &TcpStream, rejection: Reason) {
     let body = rejection.sentence();
     let again = if rejection.is_passing() { "retry-after: 1\r\n" } else { "" };
     let answer = format!(
@@ -110,7 +110,7 @@ enum End {
     /// Nothing is left to be said.
     Closed,
     /// The request could not be read.
-    Refused(TcpStream, Rejection),
+    Refused(TcpStream, Reason),
     /// Idle; with what was read of the next request, if anything.
     Rests(TcpStream, Bytes),
     /// Another protocol begins.
@@ -158,7 +158,7 @@ fn end(client: &Client, turn: Turn, socket: TcpStream, rest: Bytes) -> End {
     match turn {
         Turn::Panicked | Turn::Cut(Cut::Gone | Cut::Idle) => End::Closed,
         Turn::Cut(Cut::Drained | Cut::WriteTimeout) => End::Broken(socket),
-        Turn::Cut(Cut::HeaderTimeout) => End::Refused(socket, Rejection::HeaderTimeout),
+        Turn::Cut(Cut::HeaderTimeout) => End::Refused(socket, Reason::HeaderTimeout),
         Turn::Cut(Cut::Hibernate) => {
             if !rest.is_empty() {
                 client.read_on();
@@ -175,9 +175,9 @@ fn end(client: &Client, turn: Turn, socket: TcpStream, rest: Bytes) -> End {
             match (result, client.phase()) {
                 (Err(error), Phase::Idle | Phase::Head) if error.is_parse() => {
                     let rejection = if error.is_parse_version_h2() {
-                        Rejection::Version
+                        Reason::Version
                     } else {
-                        Rejection::BadRequest
+                        Reason::BadRequest
                     };
                     End::Refused(socket, rejection)
                 }

@@ -11,13 +11,13 @@ fn get(target: &str) -> http::request::Builder {
     Request::builder().uri(target).header("host", "app.test")
 }
 
-fn judge(request: http::request::Builder) -> Result<(Option<String>, String), Rejection> {
+fn judge(request: http::request::Builder) -> Result<(Option<String>, String), Reason> {
     let head = head(request);
     validate(&head, Hidden::default(), &Limits::default())
         .map(|ok| (ok.host.map(Cow::into_owned), ok.path.to_owned()))
 }
 
-fn rejection(request: http::request::Builder) -> Option<Rejection> {
+fn rejection(request: http::request::Builder) -> Option<Reason> {
     judge(request).err()
 }
 
@@ -80,24 +80,24 @@ fn a_host_is_one_valid_authority() {
     ];
     for value in invalid {
         let request = Request::builder().uri("/").header("host", value);
-        assert_eq!(rejection(request), Some(Rejection::BadHost), "{value}");
+        assert_eq!(rejection(request), Some(Reason::BadHost), "{value}");
     }
     let beyond_ascii = HeaderValue::from_bytes(b"app\xe9.test").expect("obs-text is allowed");
     assert_eq!(
         rejection(Request::builder().uri("/").header("host", beyond_ascii)),
-        Some(Rejection::BadHost)
+        Some(Reason::BadHost)
     );
 }
 
 #[test]
 fn http_1_1_needs_a_host_and_nobody_may_send_two() {
-    assert_eq!(rejection(Request::builder().uri("/")), Some(Rejection::BadHost));
+    assert_eq!(rejection(Request::builder().uri("/")), Some(Reason::BadHost));
     assert_eq!(
         judge(Request::builder().uri("/").version(Version::HTTP_10)),
         Ok((None, "/".into()))
     );
     for second in ["app.test", "evil.test", ""] {
-        assert_eq!(rejection(get("/").header("host", second)), Some(Rejection::BadHost));
+        assert_eq!(rejection(get("/").header("host", second)), Some(Reason::BadHost));
     }
 }
 
@@ -118,12 +118,12 @@ fn a_target_has_the_form_its_method_allows() {
         assert_eq!(judge(get(target)), Ok((Some("app.test".into()), path.into())), "{target}");
     }
     for target in ["*", "admin", "evil.test:80", "ftp://app.test/x", "app.test"] {
-        assert_eq!(rejection(get(target)), Some(Rejection::BadTarget), "{target}");
+        assert_eq!(rejection(get(target)), Some(Reason::BadTarget), "{target}");
     }
     assert!(judge(get("*").method("OPTIONS")).is_ok());
     let bare = head(get("http://app.test?x=1"));
     assert_eq!(validate(&bare, Hidden::default(), &Limits::default()).unwrap().target, "/?x=1");
-    assert_eq!(rejection(get("http://user@app.test/")), Some(Rejection::BadTarget));
+    assert_eq!(rejection(get("http://user@app.test/")), Some(Reason::BadTarget));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn an_absolute_target_names_the_same_authority_as_host() {
     for target in
         ["http://evil.test/", "http://app.test:81/", "http://app.test./", "https://app.test:80/"]
     {
-        assert_eq!(rejection(get(target)), Some(Rejection::HostMismatch), "{target}");
+        assert_eq!(rejection(get(target)), Some(Reason::HostMismatch), "{target}");
     }
     let old = Request::builder().uri("http://app.test/").version(Version::HTTP_10);
     assert_eq!(judge(old), Ok((Some("app.test".into()), "/".into())));
@@ -141,11 +141,11 @@ fn an_absolute_target_names_the_same_authority_as_host() {
 fn a_fragment_or_an_endless_target_is_refused() {
     let head = head(get("/a"));
     let hidden = Hidden { fragment: true, ..Hidden::default() };
-    assert_eq!(validate(&head, hidden, &Limits::default()), Err(Rejection::BadTarget));
+    assert_eq!(validate(&head, hidden, &Limits::default()), Err(Reason::BadTarget));
     let limits = Limits::default();
     let fits = format!("/{}", "a".repeat(limits.max_target_bytes - 1));
     assert!(judge(get(&fits)).is_ok());
-    assert_eq!(rejection(get(&format!("{fits}a"))), Some(Rejection::TargetTooLong));
+    assert_eq!(rejection(get(&format!("{fits}a"))), Some(Reason::TargetTooLong));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_body_has_one_framing() {
         assert_eq!(rejection(chunked(value)), None, "{value}");
     }
     for value in ["gzip, chunked", "deflate,chunked", "identity, chunked"] {
-        assert_eq!(rejection(chunked(value)), Some(Rejection::UnknownCoding), "{value}");
+        assert_eq!(rejection(chunked(value)), Some(Reason::UnknownCoding), "{value}");
     }
     for value in [
         "",
@@ -172,23 +172,23 @@ fn a_body_has_one_framing() {
         "chunked, gzip, chunked",
         "\tx, chunked y",
     ] {
-        assert_eq!(rejection(chunked(value)), Some(Rejection::BadTransferCoding), "{value}");
+        assert_eq!(rejection(chunked(value)), Some(Reason::BadTransferCoding), "{value}");
     }
     assert_eq!(
         rejection(chunked("chunked").header("transfer-encoding", "chunked")),
-        Some(Rejection::BadTransferCoding)
+        Some(Reason::BadTransferCoding)
     );
     assert_eq!(
         rejection(chunked("chunked").version(Version::HTTP_10)),
-        Some(Rejection::BadTransferCoding)
+        Some(Reason::BadTransferCoding)
     );
     assert_eq!(
         rejection(chunked("chunked").header("content-length", "5")),
-        Some(Rejection::LengthAndCoding)
+        Some(Reason::LengthAndCoding)
     );
     let head = head(chunked("chunked"));
     let hidden = Hidden { content_length: true, ..Hidden::default() };
-    assert_eq!(validate(&head, hidden, &Limits::default()), Err(Rejection::LengthAndCoding));
+    assert_eq!(validate(&head, hidden, &Limits::default()), Err(Reason::LengthAndCoding));
 }
 
 #[test]
@@ -198,10 +198,10 @@ fn a_content_length_is_one_line_of_digits() {
     }
     for value in ["", "+5", "-5", "5, 5", "5 ", "0x5", "5.0", "1_0"] {
         let request = get("/").header("content-length", value);
-        assert_eq!(rejection(request), Some(Rejection::BadRequest), "{value}");
+        assert_eq!(rejection(request), Some(Reason::BadRequest), "{value}");
     }
     let twice = get("/").header("content-length", "5").header("content-length", "5");
-    assert_eq!(rejection(twice), Some(Rejection::BadRequest));
+    assert_eq!(rejection(twice), Some(Reason::BadRequest));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn methods_are_bounded_and_some_are_not_relayed() {
     }
     let long = "M".repeat(MAX_METHOD_BYTES + 1);
     for method in ["CONNECT", "TRACE", long.as_str()] {
-        assert_eq!(rejection(get("/").method(method)), Some(Rejection::Method), "{method}");
+        assert_eq!(rejection(get("/").method(method)), Some(Reason::Method), "{method}");
     }
 }
 
@@ -220,7 +220,7 @@ fn the_only_expectation_is_100_continue() {
     assert_eq!(rejection(get("/").header("expect", "100-Continue")), None);
     for value in ["200-ok", "", "100-continue, x", "100-continue;q=1"] {
         let request = get("/").header("expect", value);
-        assert_eq!(rejection(request), Some(Rejection::Expectation), "{value}");
+        assert_eq!(rejection(request), Some(Reason::Expectation), "{value}");
     }
     assert_eq!(rejection(get("/").version(Version::HTTP_10).header("expect", "anything")), None);
 }
