@@ -171,7 +171,7 @@ impl Handle {
         let shared = &self.0.shared;
         // Also what makes two callers take turns.
         let mut pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Table::compile(spec, &shared.table.load(), &shared.registry)?;
+        let table = Table::compile(spec, &shared.table.load(), &shared.registry)?.publish();
         let generation = table.generation;
         shared.limiter.apply(&table.policy.limits);
         pools.retain(|pool| pool.strong_count() > 0);

@@ -8,8 +8,8 @@ use crate::metrics::counters::{Registry, ServiceCounters};
 use crate::pool::Pool;
 use crate::route::router::{Router, UnknownService};
 use crate::table::{
-    Balance, BodyLimit, Color, Generation, Limits, Pause, Policy, PoolSpec, ServiceName,
-    ServiceSpec, TableSpec, Timeouts,
+    Balance, BodyLimit, Color, EndpointSpec, Generation, Limits, Pause, Policy, PoolSpec,
+    ServiceName, ServiceSpec, TableSpec, Timeouts,
 };
 
 /// All that the proxy knows. Immutable, replaced whole, behind one `ArcSwap`.
@@ -19,6 +19,24 @@ pub(crate) struct Table {
     pub(crate) router: Router,
     pub(crate) services: Vec<Service>,
     pub(crate) policy: Arc<Policy>,
+}
+
+/// A table that has been judged whole and is not live yet: nothing has changed so far.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    table: Table,
+    /// What the probes found, for the pools that the live table may have too.
+    health: Vec<(Arc<Pool>, Vec<EndpointSpec>)>,
+}
+
+impl Draft {
+    /// Puts the health in force, and gives the table out to be stored at once.
+    pub(crate) fn publish(self) -> Table {
+        for (pool, endpoints) in &self.health {
+            pool.update_health(endpoints);
+        }
+        self.table
+    }
 }
 
 /// A service, and the pools that serve it now.
@@ -93,24 +111,30 @@ impl Table {
         spec: TableSpec,
         previous: &Self,
         registry: &Registry,
-    ) -> Result<Self, TableError> {
+    ) -> Result<Draft, TableError> {
         if spec.generation <= previous.generation {
             let (offered, live) = (spec.generation, previous.generation);
             return Err(TableError::Outdated { offered, live });
         }
         let mut services: Vec<Service> = Vec::with_capacity(spec.services.len());
-        for service in spec.services {
+        let mut health = Vec::new();
+        for mut service in spec.services {
             if services.iter().any(|other| other.settings.name == service.name) {
                 return Err(TableError::DoubleService(service.name));
             }
             let limits = &spec.policy.limits;
-            services.push(Service::compile(service, spec.generation, limits, previous, registry)?);
+            let pools = std::mem::take(&mut service.pools);
+            let shares = shares(&service.name, &pools, spec.generation, previous, registry)?;
+            let found = shares.iter().zip(pools);
+            health.extend(found.map(|(share, spec)| (Arc::clone(&share.pool), spec.endpoints)));
+            services.push(Service::compile(service, shares, limits, registry)?);
         }
         let router = Router::new(&spec.routes, |name| {
             services.iter().position(|service| service.settings.name == *name)
         })
         .map_err(RouteError)?;
-        Ok(Self { generation: spec.generation, router, services, policy: Arc::new(spec.policy) })
+        let policy = Arc::new(spec.policy);
+        Ok(Draft { table: Self { generation: spec.generation, router, services, policy }, health })
     }
 
     /// The pools that requests may be given.
@@ -122,19 +146,10 @@ impl Table {
 impl Service {
     fn compile(
         spec: ServiceSpec,
-        generation: Generation,
+        shares: Vec<Share>,
         limits: &Limits,
-        previous: &Table,
         registry: &Registry,
     ) -> Result<Self, TableError> {
-        let mut shares: Vec<Share> = Vec::with_capacity(spec.pools.len());
-        for pool in &spec.pools {
-            if shares.iter().any(|share| share.pool.color == pool.color) {
-                return Err(TableError::DoubleColor { service: spec.name, color: pool.color });
-            }
-            let pool_object = share_pool(&spec.name, pool, generation, previous, registry);
-            shares.push(Share { weight: pool.weight.max(1), pool: pool_object });
-        }
         let host = match spec.host.as_deref().map(HeaderValue::from_str) {
             None => None,
             Some(Ok(host)) => Some(host),
@@ -155,6 +170,25 @@ impl Service {
     }
 }
 
+fn shares(
+    service: &ServiceName,
+    pools: &[PoolSpec],
+    generation: Generation,
+    previous: &Table,
+    registry: &Registry,
+) -> Result<Vec<Share>, TableError> {
+    let mut shares: Vec<Share> = Vec::with_capacity(pools.len());
+    for spec in pools {
+        if shares.iter().any(|share| share.pool.color == spec.color) {
+            return Err(TableError::DoubleColor { service: service.clone(), color: spec.color });
+        }
+        let pool = share_pool(service, spec, generation, previous, registry);
+        shares.push(Share { weight: spec.weight.max(1), pool });
+    }
+    Ok(shares)
+}
+
+/// The pool of the live table where nothing but health has changed, or a new one.
 fn share_pool(
     service: &ServiceName,
     spec: &PoolSpec,
@@ -163,7 +197,7 @@ fn share_pool(
     registry: &Registry,
 ) -> Arc<Pool> {
     let old = previous.pools().find(|pool| pool.service == *service && pool.color == spec.color);
-    let pool = match old {
+    match old {
         Some(old) if old.matches(&spec.endpoints) => Arc::clone(old),
         _ => Arc::new(Pool::new(
             service,
@@ -173,15 +207,13 @@ fn share_pool(
             old.map(AsRef::as_ref),
             registry.workers(),
         )),
-    };
-    pool.update_health(&spec.endpoints);
-    pool
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{EndpointId, EndpointSpec, HostPattern, RouteSpec};
+    use crate::table::{EndpointId, HostPattern, RouteSpec};
 
     fn spec(generation: u64, color: Color, up: bool) -> TableSpec {
         TableSpec {
@@ -214,6 +246,11 @@ mod tests {
         }
     }
 
+    /// Compiles a table over another, and publishes it.
+    fn next(spec: TableSpec, live: &Table, registry: &Registry) -> Table {
+        Table::compile(spec, live, registry).unwrap().publish()
+    }
+
     fn only_pool(table: &Table) -> Arc<Pool> {
         Arc::clone(table.pools().next().unwrap())
     }
@@ -221,28 +258,44 @@ mod tests {
     #[test]
     fn a_pool_that_did_not_change_is_the_same_object_in_the_next_table() {
         let registry = Registry::new(1);
-        let first =
-            Table::compile(spec(1, Color::Blue, true), &Table::default(), &registry).unwrap();
-        let second = Table::compile(spec(2, Color::Blue, false), &first, &registry).unwrap();
+        let first = next(spec(1, Color::Blue, true), &Table::default(), &registry);
+        let second = next(spec(2, Color::Blue, false), &first, &registry);
         assert!(Arc::ptr_eq(&only_pool(&first), &only_pool(&second)));
         assert!(!only_pool(&first).endpoints[0].is_up(), "health changes in place");
     }
 
     #[test]
+    fn a_refused_table_has_changed_nothing() {
+        let registry = Registry::new(1);
+        let live = next(spec(1, Color::Blue, true), &Table::default(), &registry);
+        let bad_host = ServiceSpec {
+            name: "api".parse().unwrap(),
+            host: Some("a\nb".to_owned()),
+            ..spec(2, Color::Blue, false).services.remove(0)
+        };
+        let mut later_service = spec(2, Color::Blue, false);
+        later_service.services.push(bad_host);
+        let mut route = spec(2, Color::Blue, false);
+        route.routes[0].service = "other".parse().unwrap();
+        for refused in [later_service, route] {
+            assert!(Table::compile(refused, &live, &registry).is_err());
+            assert!(only_pool(&live).endpoints[0].is_up());
+        }
+    }
+
+    #[test]
     fn a_color_that_comes_back_is_a_new_pool() {
         let registry = Registry::new(1);
-        let blue =
-            Table::compile(spec(1, Color::Blue, true), &Table::default(), &registry).unwrap();
-        let green = Table::compile(spec(2, Color::Green, true), &blue, &registry).unwrap();
-        let again = Table::compile(spec(3, Color::Blue, true), &green, &registry).unwrap();
+        let blue = next(spec(1, Color::Blue, true), &Table::default(), &registry);
+        let green = next(spec(2, Color::Green, true), &blue, &registry);
+        let again = next(spec(3, Color::Blue, true), &green, &registry);
         assert!(!Arc::ptr_eq(&only_pool(&blue), &only_pool(&again)));
     }
 
     #[test]
     fn an_older_table_is_refused() {
         let registry = Registry::new(1);
-        let live =
-            Table::compile(spec(5, Color::Blue, true), &Table::default(), &registry).unwrap();
+        let live = next(spec(5, Color::Blue, true), &Table::default(), &registry);
         let refused = Table::compile(spec(5, Color::Green, true), &live, &registry).unwrap_err();
         assert_eq!(refused.to_string(), "generation 5 is not newer than 5");
     }
