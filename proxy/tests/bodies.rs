@@ -94,6 +94,28 @@ fn a_websocket_is_a_tunnel_byte_for_byte() {
 }
 
 #[test]
+fn an_upgrade_may_come_with_a_body() {
+    let address = raw(|mut stream| {
+        let head = String::from_utf8(read_until(&mut stream, b"\r\n\r\n")).unwrap();
+        assert!(head.contains("connection: upgrade\r\nupgrade: tcp\r\n"), "{head}");
+        assert_eq!(read_until(&mut stream, b"{}"), b"{}");
+        stream.write_all(SWITCH.replace("websocket", "tcp").as_bytes()).unwrap();
+        assert_eq!(read_until(&mut stream, b"in"), b"in");
+        stream.write_all(b"out").unwrap();
+    });
+    let edge = Edge::in_front_of(&[address]);
+    let mut client = edge.connect();
+    client.send(
+        "POST /exec HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+         Content-Length: 2\r\n\r\n{}",
+    );
+    let head = client.head().unwrap();
+    assert_eq!((head.status, head.header("upgrade")), (101, Some("tcp")));
+    client.send("in");
+    assert_eq!(read_until(&mut client.stream, b"out"), b"out");
+}
+
+#[test]
 fn a_101_that_nobody_asked_for_is_a_502() {
     let upstream = Upstream::scripted(|_| Then::Answer(SWITCH.as_bytes().to_vec()));
     let edge = Edge::in_front_of(&[upstream.address]);

@@ -209,17 +209,16 @@ fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, Reason> {
 
 /// RFC 9110 §7.8: `Upgrade` counts in HTTP/1.1, when `Connection` names it.
 ///
-/// We relay one protocol per request, asked for by a `GET` without a body (RFC 6455 §4.1), and never
-/// another version of HTTP or TLS: what would be said in them would pass by every rule of ours.
+/// Any method may ask, with a body or without: the new protocol begins behind the whole request. We
+/// relay one protocol per request, and never another version of HTTP or TLS: what would be said in
+/// them would pass by every rule of ours.
 fn upgrade(head: &Parts) -> Option<&HeaderValue> {
     let mut upgrades = head.headers.get_all(UPGRADE).iter();
     let value = upgrades.next()?;
     let protocol = value.to_str().ok()?;
-    if upgrades.next().is_some() || head.version != Version::HTTP_11 || head.method != Method::GET {
+    if upgrades.next().is_some() || head.version != Version::HTTP_11 {
         return None;
     }
-    let has_body = head.headers.contains_key(TRANSFER_ENCODING)
-        || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
     let is_named = head.headers.get_all(CONNECTION).iter().any(|value| {
         let mut options = value.as_bytes().split(|b| *b == b',');
         options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
@@ -228,7 +227,7 @@ fn upgrade(head: &Parts) -> Option<&HeaderValue> {
     let is_one = is_token(name.as_bytes()) && is_token(version.as_bytes());
     let is_transport =
         ["h2", "h2c", "h3", "http", "tls"].iter().any(|t| name.eq_ignore_ascii_case(t));
-    (is_named && is_one && !has_body && !is_transport).then_some(value)
+    (is_named && is_one && !is_transport).then_some(value)
 }
 
 /// RFC 9110 §5.6.2.

@@ -251,14 +251,23 @@ fn an_upgrade_is_asked_for_by_one_name_or_not_at_all() {
         None
     );
     assert_eq!(asked(upgrade("websocket").header("upgrade", "h2c")), None);
-    assert_eq!(asked(upgrade("websocket").method("POST")), None);
     assert_eq!(asked(upgrade("websocket").version(Version::HTTP_10)), None);
-    assert_eq!(asked(upgrade("websocket").header("content-length", "5")), None);
-    assert_eq!(asked(upgrade("websocket").header("transfer-encoding", "chunked")), None);
-    assert_eq!(
-        asked(upgrade("websocket").header("content-length", "0")).as_deref(),
-        Some("websocket")
-    );
+}
+
+#[test]
+fn any_method_may_ask_for_an_upgrade_with_a_body_or_without() {
+    let framings = [None, Some(("content-length", "0")), Some(("content-length", "5"))];
+    for method in ["GET", "POST", "PUT", "OPTIONS", "ANY"] {
+        for framing in framings.into_iter().chain([Some(("transfer-encoding", "chunked"))]) {
+            let request = get("/").method(method).header("connection", "upgrade");
+            let mut head = head(request.header("upgrade", "tcp"));
+            if let Some((name, value)) = framing {
+                head.headers.insert(name, HeaderValue::from_static(value));
+            }
+            let validated = validate(&head, Hidden::default(), &Limits::default()).unwrap();
+            assert!(validated.upgrade.is_some_and(|asked| asked == "tcp"), "{method} {framing:?}");
+        }
+    }
 }
 
 #[test]

@@ -75,6 +75,7 @@ pub fn request(bytes: &[u8]) {
             panic!("refused when read back: {}", written.escape_ascii());
         };
         assert_eq!((valid_again.host, valid_again.path), (valid.host, valid.path));
+        assert_eq!(valid_again.upgrade, valid.upgrade);
     }
 }
 

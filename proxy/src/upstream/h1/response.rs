@@ -198,8 +198,10 @@ impl Reading {
         for value in &self.connection.naming {
             headers::remove_named(&mut self.parts.headers, value);
         }
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switch(asked)?;
+        match status {
+            StatusCode::SWITCHING_PROTOCOLS => self.switch(asked)?,
+            StatusCode::UPGRADE_REQUIRED => self.tell_upgrade(),
+            _ => {}
         }
         let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
         // The length of what a HEAD or a conditional GET would have sent is for the client to see.
@@ -237,10 +239,21 @@ impl Reading {
         if !headers::tokens(asked).any(|asked| asked.eq_ignore_ascii_case(protocol)) {
             return Err(Malformed("101 to another protocol"));
         }
-        let headers = &mut self.parts.headers;
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, upgrade);
+        self.upgrades.push(upgrade);
+        self.tell_upgrade();
         Ok(())
+    }
+
+    /// Passes `Upgrade` on: a 101 says which protocol follows, a 426 which one is required (RFC 9110
+    /// §15.5.22). Whoever sends it names it in `Connection` (§7.8).
+    fn tell_upgrade(&mut self) {
+        let headers = &mut self.parts.headers;
+        if !self.upgrades.is_empty() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        for upgrade in self.upgrades.drain(..) {
+            headers.append(header::UPGRADE, upgrade);
+        }
     }
 }
 

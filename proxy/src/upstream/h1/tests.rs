@@ -3,6 +3,7 @@
 mod answers;
 mod failures;
 mod requests;
+mod upgrades;
 mod wire;
 
 use std::cell::{Cell, RefCell};

@@ -325,55 +325,6 @@ async fn an_interim_answer_and_then_the_end_is_a_broken_answer() {
 }
 
 #[tokio::test]
-async fn a_101_is_valid_only_to_the_upgrade_that_was_asked_for() {
-    let switch =
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    assert!(refused(switch).await.contains("nobody asked"));
-    for raw in [
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket, x\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\nUpgrade: websocket\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-    ] {
-        let failure = answer(Ask::get().upgrading("websocket"), raw, After::Keep).await;
-        assert!(matches!(failure, Err(Failure::Malformed(_))), "{raw:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_valid_101_hands_the_connection_over_with_what_came_behind_it() {
-    let (connection, mut stream) = pair().await;
-    let script = tokio::spawn(async move {
-        let head = read_head(&mut stream).await;
-        let raw = b"HTTP/1.1 101 Switching Protocols\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: x\r\n\r\nfirst";
-        stream.write_all(raw).await.unwrap();
-        (head, stream)
-    });
-    let reply = Ask::get().upgrading("websocket").over(connection).await.unwrap();
-    let Reply::Switching(parts, mut connection) = reply else {
-        panic!("a switch, not {reply:?}");
-    };
-    assert_eq!(parts.headers["upgrade"], "WebSocket");
-    assert_eq!(parts.headers["connection"], "upgrade");
-    assert_eq!(parts.headers["sec-websocket-accept"], "x");
-    assert_eq!(&connection.buffer()[..], b"first");
-    let (head, _stream) = script.await.unwrap();
-    let head = String::from_utf8(head).unwrap();
-    assert!(head.contains("\r\nconnection: upgrade\r\nupgrade: websocket\r\n"), "{head}");
-}
-
-#[tokio::test]
-async fn a_refused_upgrade_is_an_answer_like_any_other() {
-    let raw = "HTTP/1.1 403 Forbidden\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nno";
-    let answer = answer(Ask::get().upgrading("websocket"), raw, After::Keep).await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.body()), (403, &b"no"[..]));
-    assert!(!answer.headers.contains_key("upgrade"));
-    assert!(answer.connection.is_some());
-}
-
-#[tokio::test]
 async fn a_reason_of_its_own_is_kept() {
     let (connection, mut stream) = pair().await;
     let script = tokio::spawn(async move {
