@@ -27,15 +27,13 @@ pub fn forwarded(bytes: &[u8]) {
             headers.append(name, value);
         }
     }
-    // A request that comes here has been validated: one host, a valid one.
-    headers.insert(http::header::HOST, HeaderValue::from_static("app.test"));
     let peer = SocketAddr::from(([192, 0, 2, 1], 40_000));
     let trusted: Vec<IpNet> =
         ["192.0.2.0/24", "10.0.0.0/8"].into_iter().filter_map(|net| net.parse().ok()).collect();
     let peer = Peer::new(peer, Scheme::Http);
     let origin = Origin::new(&peer, &headers, &trusted, &RequestIds::new(), SystemTime::UNIX_EPOCH);
     let mut written = Vec::new();
-    origin.write(&mut written);
+    origin.write(&mut written, Some("app.test"));
     written.extend_from_slice(b"\r\n");
 
     let mut fields = [httparse::EMPTY_HEADER; 16];

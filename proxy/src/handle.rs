@@ -68,6 +68,7 @@ pub(crate) async fn handle(client: &Rc<Client>, request: Request<Incoming>) -> R
         parts: &parts,
         outgoing: Outgoing {
             target: &target,
+            authority: head.authority,
             host: settings.host.as_ref(),
             origin: &origin,
             upgrade: head.upgrade,

@@ -12,7 +12,7 @@ mod request_start;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
-use http::header::{FORWARDED, HOST};
+use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
@@ -74,7 +74,8 @@ pub(crate) struct Origin {
     peer: Peer,
     started: RequestStart,
     proto: &'static str,
-    host: Option<HeaderValue>,
+    /// The host that a trusted proxy says the client asked for.
+    host: Option<String>,
     // What trusted proxies said of the hops before them.
     hops: Option<String>,
     elements: Option<String>,
@@ -96,7 +97,7 @@ impl Origin {
             peer: peer.clone(),
             started: RequestStart::make(now),
             proto: peer.scheme.as_str(),
-            host: headers.get(HOST).cloned(),
+            host: None,
             hops: None,
             elements: None,
         };
@@ -114,8 +115,9 @@ impl Origin {
         origin
     }
 
-    /// Writes the fields, each line with its CRLF.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// Writes the fields, each line with its CRLF. `authority` is the host that the request names.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, authority: Option<&str>) {
+        let host = self.host.as_deref().or(authority);
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes);
         let peer = self.peer.text.as_bytes();
         put(b"x-forwarded-for: ");
@@ -126,7 +128,7 @@ impl Origin {
         put(peer);
         put(b"\r\nx-forwarded-proto: ");
         put(self.proto.as_bytes());
-        if let Some(host) = &self.host {
+        if let Some(host) = host {
             put(b"\r\nx-forwarded-host: ");
             put(host.as_bytes());
         }
@@ -140,7 +142,7 @@ impl Origin {
         put(if is_v6 { b"for=\"[" } else { b"for=" });
         put(peer);
         put(if is_v6 { b"]\"" } else { b"" });
-        if let Some(host) = &self.host {
+        if let Some(host) = host {
             let host = host.as_bytes();
             let quote: &[u8] = if host.iter().any(|b| b":[".contains(b)) { b"\"" } else { b"" };
             put(b";host=");
@@ -188,11 +190,8 @@ impl Origin {
             Some(proto) if proto.eq_ignore_ascii_case(b"http") => self.proto = "http",
             _ => {}
         }
-        let is_host =
-            |value: &&HeaderValue| value.to_str().is_ok_and(|text| HostPort::parse(text).is_some());
-        if let Some(host) = headers.get(&X_FORWARDED_HOST).filter(is_host) {
-            self.host = Some(host.clone());
-        }
+        let host = headers.get(&X_FORWARDED_HOST).and_then(|value| value.to_str().ok());
+        self.host = host.and_then(HostPort::parse).map(|host| host.text.to_owned());
     }
 }
 

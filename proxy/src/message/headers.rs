@@ -16,7 +16,9 @@ mod tests;
 pub(crate) struct Outgoing<'a> {
     /// The request target in origin form, as it is to be sent.
     pub(crate) target: &'a str,
-    /// Replaces the client's `Host`.
+    /// The host that the client named, where it named one.
+    pub(crate) authority: Option<&'a str>,
+    /// Replaces it as `Host`.
     pub(crate) host: Option<&'a HeaderValue>,
     /// Who asks, and under which id: our forwarding fields.
     pub(crate) origin: &'a Origin,
@@ -41,7 +43,7 @@ pub(crate) fn write_kept(out: &mut Vec<u8>, headers: &HeaderMap, outgoing: &Outg
 
 /// Writes the fields that are ours.
 pub(crate) fn write_added(out: &mut Vec<u8>, headers: &HeaderMap, outgoing: &Outgoing<'_>) {
-    outgoing.origin.write(out);
+    outgoing.origin.write(out, outgoing.authority);
     // RFC 9110 §7.6.1: what holds for this connection only is named in `Connection`.
     let trailers = accepts_trailers(headers);
     match outgoing.upgrade {

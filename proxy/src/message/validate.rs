@@ -18,9 +18,12 @@ use crate::table::Limits;
 pub(crate) struct Validated<'r> {
     /// The host to route by: lower case, no port, no trailing dot; `None` only in HTTP/1.0.
     pub(crate) host: Option<Cow<'r, str>>,
-    /// The path to route by, byte for byte as it goes upstream; `*` for `OPTIONS *`.
+    /// Host and port as the client named them, the `Host` to send upstream: the target's where that
+    /// has one (RFC 9112 §3.2.2). An empty port is left out. `None` where `host` is.
+    pub(crate) authority: Option<&'r str>,
+    /// The path to route by, byte for byte as it goes upstream; `*` where the target is.
     pub(crate) path: &'r str,
-    /// The target in origin form: path and query.
+    /// The target in origin form: path and query; or `*`.
     pub(crate) target: Cow<'r, str>,
     /// The one protocol that the client asks to switch to (RFC 9110 §7.8). `None` also where an
     /// `Upgrade` field is there but must be ignored.
@@ -34,9 +37,21 @@ pub(crate) struct Hidden {
     pub(crate) content_length: bool,
     /// The target has a fragment; `http::Uri` drops it.
     pub(crate) fragment: bool,
+    /// The target is absolute and ends with its authority; `http::Uri` adds a `/`.
+    pub(crate) no_path: bool,
 }
 
 impl Hidden {
+    /// What `http::Uri` hides of a request target.
+    pub(crate) fn of_target(target: &[u8]) -> Self {
+        let authority = memchr::memmem::find(target, b"://").and_then(|at| target.get(at + 3..));
+        Self {
+            content_length: false,
+            fragment: memchr::memchr(b'#', target).is_some(),
+            no_path: authority.is_some_and(|rest| memchr::memchr2(b'/', b'?', rest).is_none()),
+        }
+    }
+
     /// Looks at the bytes that were read for a head, and finds where it ends.
     ///
     /// Nothing is known, and nothing claimed, when the bytes do not begin with this request: it came
@@ -57,7 +72,7 @@ impl Hidden {
                 return (hidden, start + line_end + 1);
             }
             if line_start == 0 {
-                hidden.fragment = memchr::memchr(b'#', line).is_some();
+                hidden = Self::of_target(line.split(|b| *b == b' ').nth(1).unwrap_or_default());
             } else if has_coding {
                 let name = line.split(|b| *b == b':').next().unwrap_or_default();
                 hidden.content_length |= name.eq_ignore_ascii_case(b"content-length");
@@ -81,9 +96,17 @@ pub(crate) fn validate<'r>(
     method(&head.method)?;
     framing(head, hidden)?;
     expectation(head)?;
-    let path = target(head, hidden, limits)?;
+    target(head, hidden, limits)?;
     let host = host(head)?;
-    Ok(Validated { host, path, target: origin_form(&head.uri), upgrade: upgrade(head) })
+    // RFC 9112 §3.2.4: what an absolute target without a path asks of `OPTIONS` is `*`.
+    let is_star = hidden.no_path && head.method == Method::OPTIONS;
+    Ok(Validated {
+        host: host.map(HostPort::route_key),
+        authority: host.map(|host| host.text),
+        path: if is_star { "*" } else { head.uri.path() },
+        target: if is_star { Cow::Borrowed("*") } else { origin_form(&head.uri) },
+        upgrade: upgrade(head),
+    })
 }
 
 /// RFC 9110 §9.1: unknown methods pass, within bounds. `CONNECT` (§9.3.6) would make us a forward
@@ -151,7 +174,7 @@ fn expectation(head: &Parts) -> Result<(), Reason> {
 }
 
 /// RFC 9112 §3.2: origin-form, absolute-form, or `*` for `OPTIONS`.
-fn target<'r>(head: &'r Parts, hidden: Hidden, limits: &Limits) -> Result<&'r str, Reason> {
+fn target(head: &Parts, hidden: Hidden, limits: &Limits) -> Result<(), Reason> {
     let uri = &head.uri;
     let path_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
     let authority_bytes = uri.authority().map_or(0, |authority| authority.as_str().len());
@@ -172,7 +195,7 @@ fn target<'r>(head: &'r Parts, hidden: Hidden, limits: &Limits) -> Result<&'r st
         // authority-form (§3.2.3) is for CONNECT alone.
         _ => return Err(Reason::BadTarget),
     }
-    Ok(uri.path())
+    Ok(())
 }
 
 /// RFC 9112 §3.2.1: an absolute target without a path has an empty one, which is sent as `/`.
@@ -183,8 +206,9 @@ fn origin_form(uri: &Uri) -> Cow<'_, str> {
     }
 }
 
-/// RFC 9112 §3.2: exactly one `Host`, a valid authority, the same as that of an absolute-form target.
-fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, Reason> {
+/// RFC 9112 §3.2: exactly one `Host`, a valid authority, the same as that of an absolute-form target,
+/// which counts then (§3.2.2).
+fn host(head: &Parts) -> Result<Option<HostPort<'_>>, Reason> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     if second.is_some() || (first.is_none() && head.version >= Version::HTTP_11) {
@@ -204,7 +228,7 @@ fn host(head: &Parts) -> Result<Option<Cow<'_, str>>, Reason> {
     {
         return Err(Reason::HostMismatch);
     }
-    Ok(named.or(targeted).map(HostPort::route_key))
+    Ok(targeted.or(named))
 }
 
 /// RFC 9110 §7.8: `Upgrade` counts in HTTP/1.1, when `Connection` names it.
@@ -243,6 +267,8 @@ fn is_token(bytes: &[u8]) -> bool {
 /// differently everywhere.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct HostPort<'a> {
+    /// The whole authority as sent, but for a `:` without a port.
+    pub(crate) text: &'a str,
     /// The name as sent; IPv6 literals keep their brackets.
     pub(crate) host: &'a str,
     /// The port, when there is one: 1 to 65535.
@@ -250,8 +276,9 @@ pub(crate) struct HostPort<'a> {
 }
 
 impl<'a> HostPort<'a> {
-    /// Reads an authority without userinfo.
+    /// Reads an authority without userinfo. An empty port is none (RFC 3986 §3.2.3).
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let text = text.strip_suffix(':').unwrap_or(text);
         let host_end = match text.strip_prefix('[') {
             Some(literal) => literal.find(']')? + 2,
             None => text.find(':').unwrap_or(text.len()),
@@ -266,7 +293,7 @@ impl<'a> HostPort<'a> {
             Some(literal) => literal.parse::<std::net::Ipv6Addr>().is_ok(),
             None => is_name(host),
         };
-        is_host.then_some(Self { host, port })
+        is_host.then_some(Self { text, host, port })
     }
 
     fn is_same(&self, other: &Self, default_port: u16) -> bool {
@@ -285,7 +312,7 @@ impl<'a> HostPort<'a> {
     }
 }
 
-/// RFC 3986 §3.2.3, but a delimiter needs a number behind it, and 0 is no port.
+/// RFC 3986 §3.2.3, but 0 is no port.
 fn port(digits: &str) -> Option<u16> {
     let plain = (1..=5).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     digits.parse().ok().filter(|port| plain && *port > 0)

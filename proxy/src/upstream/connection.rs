@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
+    address: SocketAddr,
     /// Read and not yet used. Its memory is taken over by body frames and reclaimed after them.
     buffer: BytesMut,
     /// The memory in which heads are written, kept from exchange to exchange.
@@ -38,6 +39,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         Ok(Box::new(Self {
             stream,
+            address,
             buffer: BytesMut::new(),
             out: Vec::new(),
             exchanges: 0,
@@ -60,6 +62,11 @@ impl Connection {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = SockRef::from(&self.stream).peek(&mut byte);
         matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The address that it was made to.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Requests that have been begun on this connection.

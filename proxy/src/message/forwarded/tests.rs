@@ -11,7 +11,8 @@ fn lines(peer: &str, fields: &[(&'static str, &str)]) -> Vec<(String, String)> {
     let trusted = [TRUSTED.parse().unwrap()];
     let origin = Origin::new(&peer, &headers, &trusted, &RequestIds::new(), SystemTime::UNIX_EPOCH);
     let mut out = Vec::new();
-    origin.write(&mut out);
+    let host = fields.iter().find(|(name, _)| *name == "host").map(|(_, host)| *host);
+    origin.write(&mut out, host);
     let text = String::from_utf8(out).unwrap();
     assert!(text.ends_with("\r\n"));
     text.trim_end()
@@ -106,6 +107,13 @@ fn ipv6_is_bracketed_in_forwarded_and_mapped_ipv4_is_ipv4() {
     assert_eq!(field(&out, "forwarded"), "for=\"[2001:db8::2]\";host=\"[::1]\";proto=http");
     let out = lines("::ffff:10.0.0.1", &[("x-forwarded-for", "192.0.2.5")]);
     assert_eq!(field(&out, "x-forwarded-for"), "192.0.2.5, 10.0.0.1");
+}
+
+#[test]
+fn a_host_is_told_without_an_empty_port() {
+    let out = lines("10.0.0.1", &[("host", "internal"), ("x-forwarded-host", "app.test:")]);
+    assert_eq!(field(&out, "x-forwarded-host"), "app.test");
+    assert_eq!(field(&out, "forwarded"), "for=10.0.0.1;host=app.test;proto=http");
 }
 
 #[test]

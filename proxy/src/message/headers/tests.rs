@@ -26,8 +26,14 @@ fn written(fields: &[(&str, &str)], upgrade: Option<&str>, trusted: bool) -> Str
     let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
     let origin = Origin::new(&peer, &headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
     let upgrade = upgrade.map(|upgrade| upgrade.parse().unwrap());
-    let outgoing =
-        Outgoing { target: "/", host: None, origin: &origin, upgrade: upgrade.as_ref(), trusted };
+    let outgoing = Outgoing {
+        target: "/",
+        authority: None,
+        host: None,
+        origin: &origin,
+        upgrade: upgrade.as_ref(),
+        trusted,
+    };
     let mut out = Vec::new();
     write_kept(&mut out, &headers, &outgoing);
     write_added(&mut out, &headers, &outgoing);

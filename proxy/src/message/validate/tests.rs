@@ -35,6 +35,8 @@ fn a_host_is_one_valid_authority() {
         ("[::1]", "[::1]"),
         ("[2001:DB8::1]:443", "[2001:db8::1]"),
         ("localhost", "localhost"),
+        ("app.test:", "app.test"),
+        ("[::1]:", "[::1]"),
     ];
     for (value, key) in valid {
         let request = Request::builder().uri("/").header("host", value);
@@ -54,7 +56,8 @@ fn a_host_is_one_valid_authority() {
         "app.test evil.test",
         "app.test,evil.test",
         "user@app.test",
-        "app.test:",
+        ":",
+        "app.test::",
         "app.test:0",
         "app.test:65536",
         "app.test:80x",
@@ -65,7 +68,7 @@ fn a_host_is_one_valid_authority() {
         "[::1",
         "::1",
         "[::1]x",
-        "[::1]:",
+        "[::1]::",
         "[]",
         "[fe80::1%25eth0]",
         "[v1.x]",
@@ -109,11 +112,13 @@ fn a_target_has_the_form_its_method_allows() {
         ("//evil.test/x", "//evil.test/x"),
         ("/a/../b", "/a/../b"),
         ("/%2e%2e/%00", "/%2e%2e/%00"),
+        ("/a\"b", "/a\"b"),
         ("http://app.test/x", "/x"),
         ("http://app.test", "/"),
         ("http://app.test?x=1", "/"),
         ("https://APP.test/x", "/x"),
         ("http://app.test:80/x", "/x"),
+        ("http://app.test:/x", "/x"),
     ] {
         assert_eq!(judge(get(target)), Ok((Some("app.test".into()), path.into())), "{target}");
     }
@@ -133,8 +138,39 @@ fn an_absolute_target_names_the_same_authority_as_host() {
     {
         assert_eq!(rejection(get(target)), Some(Reason::HostMismatch), "{target}");
     }
-    let old = Request::builder().uri("http://app.test/").version(Version::HTTP_10);
-    assert_eq!(judge(old), Ok((Some("app.test".into()), "/".into())));
+}
+
+#[test]
+fn the_authority_of_the_target_is_the_host_that_goes_upstream() {
+    let authority = |request: http::request::Builder| {
+        let head = head(request);
+        let valid = validate(&head, Hidden::default(), &Limits::default()).unwrap();
+        assert_eq!(valid.host.is_some(), valid.authority.is_some());
+        valid.authority.map(str::to_owned)
+    };
+    let old = |target: &str| Request::builder().uri(target).version(Version::HTTP_10);
+    assert_eq!(authority(old("http://App.test:81/x")).as_deref(), Some("App.test:81"));
+    assert_eq!(authority(get("http://APP.test:80/x")).as_deref(), Some("APP.test:80"));
+    assert_eq!(authority(get("http://app.test:/x")).as_deref(), Some("app.test"));
+    assert_eq!(authority(old("/x").header("host", "app.test:")).as_deref(), Some("app.test"));
+    assert_eq!(authority(old("/x")), None);
+}
+
+#[test]
+fn options_of_an_absolute_target_without_a_path_are_those_of_the_server() {
+    for (method, target, sent) in [
+        ("OPTIONS", "http://app.test", "*"),
+        ("OPTIONS", "http://app.test:80", "*"),
+        ("OPTIONS", "http://app.test/", "/"),
+        ("OPTIONS", "http://app.test?x", "/?x"),
+        ("GET", "http://app.test", "/"),
+    ] {
+        let head = head(get(target).method(method));
+        let hidden = Hidden::of_target(target.as_bytes());
+        let valid = validate(&head, hidden, &Limits::default()).unwrap();
+        assert_eq!(valid.target, sent, "{method} {target}");
+        assert_eq!(valid.path, sent.trim_end_matches("?x"));
+    }
 }
 
 #[test]
@@ -274,16 +310,17 @@ fn any_method_may_ask_for_an_upgrade_with_a_body_or_without() {
 fn the_bytes_of_a_head_show_what_the_parser_hides() {
     let find = |raw: &str, coding| Hidden::find(raw.as_bytes(), "POST", coding);
     let both = "POST /a HTTP/1.1\r\nContent-length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(find(both, true), (Hidden { content_length: true, fragment: false }, both.len()));
+    let length = Hidden { content_length: true, ..Hidden::default() };
+    assert_eq!(find(both, true), (length, both.len()));
     assert!(!find(both, false).0.content_length, "only looked for beside a coding");
     let next = "POST /a#b HTTP/1.1\r\nX: 1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 1\r\n\r\n";
-    let first = Hidden { content_length: false, fragment: true };
+    let first = Hidden { fragment: true, ..Hidden::default() };
     assert_eq!(find(next, true), (first, next.find("POST /b").unwrap()));
     let bare = "\r\n\nPOST / HTTP/1.1\nCONTENT-LENGTH:1\n\nrest";
-    assert_eq!(
-        find(bare, true),
-        (Hidden { content_length: true, fragment: false }, bare.len() - 4)
-    );
+    assert_eq!(find(bare, true), (length, bare.len() - 4));
+    let absolute = "POST http://app.test HTTP/1.1\r\n\r\n";
+    let no_path = Hidden { no_path: true, ..Hidden::default() };
+    assert_eq!(find(absolute, false), (no_path, absolute.len()));
     for other in ["", "\r\n", "x#y\r\nContent-Length: 1\r\n\r\n", "POSTS /# HTTP/1.1\r\n\r\n"] {
         assert_eq!(find(other, true), (Hidden::default(), other.len()), "{other}");
     }

@@ -94,7 +94,8 @@ impl<'a, 'w> Exchange<'a, 'w> {
             && parts.version > Version::HTTP_10
             && headers::expects_continue(&parts.headers);
         let mut out = connection.begin();
-        request::write_head(&mut out, parts, outgoing, framing, expects);
+        let endpoint = connection.address();
+        request::write_head(&mut out, parts, outgoing, endpoint, framing, expects);
         let mut sender = Sender::new(out, framing, expects);
         sender.send_now(&connection).map_err(|error| Failure::unsent(reused, error))?;
         Ok(Self {

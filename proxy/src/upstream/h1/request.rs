@@ -1,5 +1,7 @@
 //! The head of a request as it goes upstream.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::{Method, request};
@@ -23,11 +25,13 @@ pub(super) fn framing<B: Body>(parts: &request::Parts, body: Option<&B>) -> Fram
     }
 }
 
-/// Writes the whole head: request line, the client's end-to-end fields, ours, the framing.
+/// Writes the whole head: request line, the client's end-to-end fields, ours, the framing. It goes to
+/// `endpoint`, which is the `Host` of a request that names none.
 pub(super) fn write_head(
     out: &mut Vec<u8>,
     parts: &request::Parts,
     outgoing: &Outgoing<'_>,
+    endpoint: SocketAddr,
     framing: Framing,
     expects: bool,
 ) {
@@ -36,9 +40,7 @@ pub(super) fn write_head(
     out.push(b' ');
     out.extend_from_slice(outgoing.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-    // RFC 9112 §3.2: always there, and first; empty if the request named none.
-    let host = outgoing.host.or_else(|| parts.headers.get(header::HOST));
-    out.extend_from_slice(host.map_or(b"", |host| host.as_bytes()));
+    write_host(out, outgoing, endpoint);
     out.extend_from_slice(b"\r\n");
     headers::write_kept(out, &parts.headers, outgoing);
     headers::write_added(out, &parts.headers, outgoing);
@@ -47,6 +49,20 @@ pub(super) fn write_head(
     }
     write_framing(out, parts, framing);
     out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9112 §3.2: always there, and first. nginx, Apache and Django refuse an empty one, which only
+/// HTTP/1.0 leads to.
+fn write_host(out: &mut Vec<u8>, outgoing: &Outgoing<'_>, endpoint: SocketAddr) {
+    match (outgoing.host, outgoing.authority) {
+        (Some(host), _) => out.extend_from_slice(host.as_bytes()),
+        (None, Some(authority)) => out.extend_from_slice(authority.as_bytes()),
+        (None, None) => {
+            let endpoint = endpoint.to_string();
+            let host = endpoint.strip_suffix(":80").unwrap_or(&endpoint);
+            out.extend_from_slice(host.as_bytes());
+        }
+    }
 }
 
 fn write_framing(out: &mut Vec<u8>, parts: &request::Parts, framing: Framing) {

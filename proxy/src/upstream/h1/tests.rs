@@ -134,6 +134,7 @@ impl Ask {
             Origin::new(&peer, &parts.headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
         let outgoing = Outgoing {
             target: "/x?y=1",
+            authority: Some("app.test"),
             host: None,
             origin: &origin,
             upgrade: self.upgrade.as_ref(),

@@ -1,4 +1,5 @@
 //! What goes upstream.
+use super::super::request;
 use super::*;
 
 /// The bytes that a request without surprises puts on the wire.
@@ -28,6 +29,39 @@ async fn a_request_without_a_body_has_no_framing() {
         "{request}"
     );
     assert!(!request.contains("content-length") && !request.contains("transfer-encoding"));
+}
+
+#[test]
+fn a_request_that_names_no_host_is_for_the_endpoint() {
+    let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
+    let (parts, ()) = Request::new(()).into_parts();
+    let origin =
+        Origin::new(&peer, &parts.headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
+    let own = HeaderValue::from_static("web.internal");
+    for (endpoint, authority, host, sent) in [
+        ("10.0.0.1:8000", None, None, "10.0.0.1:8000"),
+        ("10.0.0.1:80", None, None, "10.0.0.1"),
+        ("[2001:db8::1]:8080", None, None, "[2001:db8::1]:8080"),
+        ("[2001:db8::80]:80", None, None, "[2001:db8::80]"),
+        ("10.0.0.1:8000", None, Some(&own), "web.internal"),
+        ("10.0.0.1:8000", Some("app.test"), None, "app.test"),
+        ("10.0.0.1:8000", Some("app.test"), Some(&own), "web.internal"),
+    ] {
+        let outgoing = Outgoing {
+            target: "/",
+            authority,
+            host,
+            origin: &origin,
+            upgrade: None,
+            trusted: false,
+        };
+        let (mut out, endpoint) = (Vec::new(), endpoint.parse().unwrap());
+        request::write_head(&mut out, &parts, &outgoing, endpoint, Framing::Empty, false);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with(&format!("GET / HTTP/1.1\r\nhost: {sent}\r\n")), "{out}");
+        let told = authority.map(|host| format!("\r\nx-forwarded-host: {host}\r\n"));
+        assert!(told.is_none_or(|told| out.contains(&told)), "{out}");
+    }
 }
 
 #[tokio::test]

@@ -101,8 +101,14 @@ proptest! {
         let (parts, ()) = asked.body(()).unwrap().into_parts();
         let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
         let origin = Origin::new(&peer, &parts.headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
-        let outgoing =
-            Outgoing { target: &target, host: None, origin: &origin, upgrade: None, trusted: false };
+        let outgoing = Outgoing {
+            target: &target,
+            authority: Some("app.test"),
+            host: None,
+            origin: &origin,
+            upgrade: None,
+            trusted: false,
+        };
         let body = pieces.clone().unwrap_or_default().concat();
         let length = exact.then_some(body.len() as u64);
         let stream = pieces.as_ref().map(|pieces| {
@@ -111,7 +117,8 @@ proptest! {
         });
         let framing = request::framing(&parts, stream.as_ref());
         let mut wire = Vec::new();
-        request::write_head(&mut wire, &parts, &outgoing, framing, false);
+        let endpoint = "10.0.0.1:80".parse().unwrap();
+        request::write_head(&mut wire, &parts, &outgoing, endpoint, framing, false);
         for piece in pieces.iter().flatten() {
             let piece = Bytes::copy_from_slice(piece);
             if framing == Framing::Chunked {
