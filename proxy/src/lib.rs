@@ -46,6 +46,8 @@ mod route;
 mod message;
 mod metrics;
 mod time;
+#[cfg(test)]
+mod growth;
 pub mod table;
 
 pub use self::link::server::serve_link;

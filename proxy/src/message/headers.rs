@@ -30,12 +30,9 @@ pub(crate) struct Outgoing<'a> {
 
 /// Writes the fields of the client that go upstream, one line each.
 pub(crate) fn write_kept(out: &mut Vec<u8>, headers: &HeaderMap, outgoing: &Outgoing<'_>) {
-    let names = headers.get_all(header::CONNECTION);
-    let naming = names.iter().any(names_fields);
+    let named = named(headers);
     for (name, value) in headers {
-        if goes_upstream(name, outgoing.trusted)
-            && !(naming && names.iter().any(|value| is_named(value, name)))
-        {
+        if goes_upstream(name, outgoing.trusted) && !named.contains_key(name) {
             write_field(out, name.as_str(), value.as_bytes());
         }
     }
@@ -130,10 +127,8 @@ pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
 
 /// Removes the fields that a `Connection` value names, in any case (RFC 9110 §7.6.1).
 pub(crate) fn remove_named(headers: &mut HeaderMap, connection: &HeaderValue) {
-    for option in tokens(connection) {
-        if let Ok(name) = HeaderName::from_bytes(option) {
-            headers.remove(name);
-        }
+    for option in options(connection) {
+        headers.remove(option);
     }
 }
 
@@ -207,14 +202,29 @@ fn is_plain(name: &[u8]) -> bool {
     memchr::memchr2(b'_', b'.', name).is_none()
 }
 
-/// Whether a `Connection` value names more than what never goes upstream anyway.
-fn names_fields(connection: &HeaderValue) -> bool {
-    const USUAL: [&[u8]; 5] = [b"keep-alive", b"close", b"upgrade", b"te", b"http2-settings"];
-    tokens(connection).any(|option| !USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
+/// The fields of a request that its `Connection` names (RFC 9110 §7.6.1), but for those that never go
+/// upstream anyway: most often none.
+///
+/// Looked up by hash: to compare each option with each field would cost a client little and us much.
+fn named(headers: &HeaderMap) -> HeaderMap<()> {
+    const USUAL: [&str; 5] = ["keep-alive", "close", "upgrade", "te", "http2-settings"];
+    let mut named = HeaderMap::default();
+    for option in headers.get_all(header::CONNECTION).iter().flat_map(options) {
+        let is_usual = USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual));
+        if !is_usual
+            && !named.contains_key(option)
+            && headers.contains_key(option)
+            && let Ok(name) = HeaderName::from_bytes(option.as_bytes())
+        {
+            named.insert(name, ());
+        }
+    }
+    named
 }
 
-fn is_named(connection: &HeaderValue, name: &HeaderName) -> bool {
-    tokens(connection).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+/// The options of a `Connection` value that could name a field.
+fn options(connection: &HeaderValue) -> impl Iterator<Item = &str> {
+    tokens(connection).filter_map(|option| std::str::from_utf8(option).ok())
 }
 
 fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {

@@ -50,7 +50,7 @@ impl Element {
             let (value, after) = value(after.strip_prefix('=')?)?;
             let name = name.to_ascii_lowercase();
             // §4: each parameter MUST NOT occur more than once per element.
-            if pairs.iter().any(|(known, _)| *known == name) {
+            if pairs.len() == MAX_PAIRS || pairs.iter().any(|(known, _)| *known == name) {
                 return None;
             }
             pairs.push((name, value));
@@ -107,6 +107,9 @@ fn is_token_byte(b: u8) -> bool {
 
 const OWS: [char; 2] = [' ', '\t'];
 
+/// Pairs of an element; four parameters are registered (RFC 7239 §5), others are extensions.
+const MAX_PAIRS: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -155,6 +158,15 @@ mod tests {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(parse(&vec!["for=a"; 33].join(",")), None);
+    }
+
+    #[test]
+    fn an_element_has_no_more_pairs_than_anybody_needs() {
+        let pairs = |count| (0..count).map(|n| format!("x{n}=1")).collect::<Vec<_>>().join(";");
+        let most = pairs(16);
+        assert_eq!(parse(&most).unwrap()[0].to_string(), most);
+        assert_eq!(parse(&pairs(17)), None);
+        assert_eq!(parse(&format!("for=a, {}", pairs(17))), None);
     }
 
     proptest! {

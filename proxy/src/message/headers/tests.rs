@@ -3,6 +3,7 @@ use std::time::SystemTime;
 use proptest::prelude::*;
 
 use super::*;
+use crate::growth::growth;
 use crate::message::forwarded::{Peer, RequestIds, Scheme};
 
 fn name(name: &str) -> HeaderName {
@@ -20,11 +21,15 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
     )
 }
 
+fn origin(headers: &HeaderMap) -> Origin {
+    let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
+    Origin::new(&peer, headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH)
+}
+
 /// The lines that `fields` of a client become.
 fn written(fields: &[(&str, &str)], upgrade: Option<&str>, trusted: bool) -> String {
     let headers = headers(fields);
-    let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
-    let origin = Origin::new(&peer, &headers, &[], &RequestIds::new(), SystemTime::UNIX_EPOCH);
+    let origin = origin(&headers);
     let upgrade = upgrade.map(|upgrade| upgrade.parse().unwrap());
     let outgoing = Outgoing {
         target: "/",
@@ -106,6 +111,47 @@ fn fields_that_connection_names_stay_behind_in_any_case_and_line() {
         ("x-keep", "1"),
     ];
     assert_eq!(kept(&fields), ["x-keep"]);
+}
+
+/// `count` fields, and a `Connection` that names each of them twice and as many that are not there.
+fn named_fields(count: usize) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    let mut options = Vec::new();
+    for number in 0..count {
+        fields.append(name(&format!("x-{number}")), HeaderValue::from_static("1"));
+        options.push(format!("X-{number}, y-{number}, x-{number}"));
+    }
+    fields.append("connection", options.join(",").parse().unwrap());
+    fields
+}
+
+#[test]
+fn the_work_on_a_long_connection_field_grows_with_its_length_alone() {
+    let [few, many] = [100, 800].map(named_fields);
+    let write = |headers: &HeaderMap| {
+        let outgoing = Outgoing {
+            target: "/",
+            authority: None,
+            host: None,
+            origin: &origin(headers),
+            upgrade: None,
+            trusted: false,
+        };
+        let mut out = Vec::new();
+        write_kept(&mut out, headers, &outgoing);
+        assert_eq!(out, b"");
+    };
+    // Each field against each option would take 64 times as long.
+    let times = growth(|| write(&few), || write(&many));
+    assert!(times < 24.0, "8 times the fields and options took {times} times as long");
+    let remove = |headers: &HeaderMap| {
+        let mut headers = headers.clone();
+        let connection = headers.remove("connection").unwrap();
+        remove_named(&mut headers, &connection);
+        assert!(headers.is_empty());
+    };
+    let times = growth(|| remove(&few), || remove(&many));
+    assert!(times < 24.0, "8 times the fields and options took {times} times as long");
 }
 
 #[test]
