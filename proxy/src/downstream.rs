@@ -1,4 +1,6 @@
-//! The clients' side: listeners, admission, and the connections of each protocol.
+//! The clients' side: listeners, and the connections of each protocol.
 
+mod client;
 pub(crate) mod h1;
 pub(crate) mod listener;
+mod socket;

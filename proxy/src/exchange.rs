@@ -1,9 +1,42 @@
-//! One request and its answer, from the head to the last byte, and what is written down of it.
+//! One request and the place for its answer, whatever protocol it came by.
 
 pub(crate) mod answer;
-pub(crate) mod client;
-mod delivery;
 pub(crate) mod record;
 pub(crate) mod request_body;
 pub(crate) mod response_body;
 pub(crate) mod tunnel;
+
+use std::fmt;
+use std::rc::Rc;
+
+use http::{HeaderMap, StatusCode, response};
+
+use self::response_body::Body;
+use self::tunnel::Tunnel;
+use crate::message::forwarded::Peer;
+use crate::worker::Worker;
+
+/// What a protocol gives to the hall with each request: an HTTP/1 connection for one request at a
+/// time, an HTTP/2 connection for each of its streams.
+pub(crate) struct Exchange<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) peer: &'a Peer,
+    /// Sends an interim answer (RFC 9110 §15.2) ahead of the final one, where the client can take it.
+    pub(crate) interim: &'a dyn Fn(StatusCode, &HeaderMap),
+}
+
+impl fmt::Debug for Exchange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("peer", self.peer).finish_non_exhaustive()
+    }
+}
+
+/// What the hall gives back.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
+pub(crate) enum Answer {
+    /// A response; its body keeps what is to be kept until the last byte.
+    Response(response::Parts, Body),
+    /// `101`, and what is to be run once it has been sent.
+    Switching(response::Parts, Box<Tunnel>),
+}

@@ -1,17 +1,20 @@
 //! What the fuzz targets of `fuzz/` check: one pure function each, with an invariant stronger than
 //! "does not crash". Compiled for fuzzing, and for the tests that play the seeds.
 
+mod request;
+
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+pub use self::request::request;
 use crate::link::{FromProxy, ToProxy};
 use crate::message::forwarded::{Origin, Peer, RequestIds, Scheme};
 use crate::route::router::Router;
 use crate::table::{HostPattern, RouteSpec};
-pub use crate::upstream::fuzzing::{request, response};
+pub use crate::upstream::fuzzing::response;
 
 /// Whatever a trusted proxy says of its clients, each field goes upstream once, on one line, and
 /// its last hop is the peer itself. Input: lines of `name: value`.

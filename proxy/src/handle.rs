@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::request::Parts;
-use http::{Request, Response, response};
-use hyper::body::{Body as _, Incoming};
+use http::response;
+use http_body::Body as _;
 
 use crate::exchange::answer::{refuse, reject};
-use crate::exchange::client::Client;
 use crate::exchange::record::Record;
-use crate::exchange::request_body::RequestBody;
+use crate::exchange::request_body::{RequestBody, Source};
 use crate::exchange::response_body::Body;
 use crate::exchange::tunnel::Tunnel;
+use crate::exchange::{Answer, Exchange};
 use crate::forward::waiting_room::Seeker;
-use crate::forward::{Answer, Forward, Kind, Refusal};
+use crate::forward::{self, Forward, Kind, Refusal};
 use crate::message::forwarded::Origin;
 use crate::message::headers::Outgoing;
 use crate::message::reason::Reason;
@@ -25,24 +25,29 @@ use crate::metrics::log_line::LogLine;
 use crate::pool::balance::Traits;
 use crate::pool::view::Lease;
 use crate::upstream::ResponseBody;
+use crate::worker::Worker;
 
 /// Answers one request. Never fails: what goes wrong becomes an answer, or an aborted body.
 ///
 /// # Cancel safety
 /// Dropping the future closes the upstream connection in use and counts the request as a client that
 /// went away.
-pub(crate) async fn handle(client: &Rc<Client>, request: Request<Incoming>) -> Response<Body> {
-    let worker = &client.worker;
-    let (parts, incoming) = request.into_parts();
+pub(crate) async fn handle(
+    exchange: &Exchange<'_>,
+    parts: Parts,
+    source: Option<Rc<dyn Source>>,
+) -> Answer {
+    let worker = exchange.worker;
     let view = worker.view();
     let policy = Arc::clone(&view.table.policy);
     let trusted = &policy.trusted_proxies;
-    let origin = Origin::new(&client.peer, &parts.headers, trusted, &worker.ids, SystemTime::now());
+    let origin =
+        Origin::new(exchange.peer, &parts.headers, trusted, &worker.ids, SystemTime::now());
     let mut record = Record::start(worker, || log_line(&parts, &origin));
 
-    let head = match validate(&parts, client.hidden(), &policy.limits) {
+    let head = match validate(&parts, &policy.limits) {
         Ok(head) => head,
-        Err(rejection) => return reject(client, rejection, &mut record),
+        Err(rejection) => return reject(worker, rejection, &mut record),
     };
     let Some((route, service)) = view.route(head.host.as_deref().unwrap_or_default(), head.path)
     else {
@@ -52,7 +57,11 @@ pub(crate) async fn handle(client: &Rc<Client>, request: Request<Incoming>) -> R
     let whole = &*head.target;
     let target = route.strip(whole).unwrap_or(Cow::Borrowed(whole));
     record.routed(&service.settings);
-    let body = match RequestBody::new(incoming, service.settings.settings.max_body, client) {
+    let max_body = service.settings.settings.max_body;
+    let body = source
+        .map(|source| RequestBody::new(source, max_body, &policy.limits, &worker.timers))
+        .transpose();
+    let body = match body {
         Ok(body) => body,
         Err(reason) => return refuse(reason, None, &mut record),
     };
@@ -77,15 +86,14 @@ pub(crate) async fn handle(client: &Rc<Client>, request: Request<Incoming>) -> R
         traits,
         record: &mut record,
     };
-    let mut interim = |status, headers: &_| _ = client.interim(status, headers);
+    let mut interim = |status, headers: &_| (exchange.interim)(status, headers);
     match forward.send(seeker, first, body, &mut interim).await {
-        Ok(Answer { lease, kind: Kind::Response(head, body) }) => {
-            relay(client, head, body, lease, record)
+        Ok(forward::Answer { lease, kind: Kind::Response(head, body) }) => {
+            relay(worker, head, body, lease, record)
         }
-        Ok(Answer { lease, kind: Kind::Switching(head, connection) }) => {
+        Ok(forward::Answer { lease, kind: Kind::Switching(head, connection) }) => {
             record.answered(head.status, None);
-            client.switch(Tunnel::new(worker, connection, lease, record));
-            Response::from_parts(head, Body::own(""))
+            Answer::Switching(head, Box::new(Tunnel::new(worker, connection, lease, record)))
         }
         Err(Refusal { reason, lease }) => refuse(reason, lease.as_ref(), &mut record),
     }
@@ -93,18 +101,17 @@ pub(crate) async fn handle(client: &Rc<Client>, request: Request<Incoming>) -> R
 
 /// Passes an upstream's answer on.
 fn relay(
-    client: &Rc<Client>,
+    worker: &Rc<Worker>,
     head: response::Parts,
     body: ResponseBody<RequestBody>,
     lease: Lease,
     mut record: Record,
-) -> Response<Body> {
+) -> Answer {
     record.answered(head.status, None);
     if is_stream(&body) {
         lease.become_stream();
     }
-    client.served_by(&lease);
-    Response::from_parts(head, Body::upstream(body, record, lease, &client.worker))
+    Answer::Response(head, Body::upstream(body, record, lease, worker))
 }
 
 /// Whether an answer gets the deadline of streams: nobody knows its end, or it is long.

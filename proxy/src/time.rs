@@ -18,6 +18,14 @@ pub(crate) fn span(ticks: u64) -> Duration {
     TICK * u32::try_from(ticks).unwrap_or(u32::MAX >> 4)
 }
 
+/// So many ticks at least, in arithmetic of 64 bits: requests come by here.
+pub(crate) fn ticks(duration: Duration) -> u64 {
+    let rest = duration.subsec_nanos().div_ceil(TICK.subsec_nanos());
+    duration.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(u64::from(rest))
+}
+
+const TICKS_PER_SECOND: u64 = 10;
+
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -67,9 +75,8 @@ impl Timers {
 
     /// The first tick by which `duration` has surely passed.
     fn deadline(&self, duration: Duration) -> u64 {
-        let ticks = duration.as_millis().div_ceil(TICK.as_millis());
         // One more: the present tick is partly over.
-        self.now.get().saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX)).saturating_add(1)
+        self.now.get().saturating_add(ticks(duration)).saturating_add(1)
     }
 
     fn wake(&self, due: impl Fn(&Slot) -> bool) {

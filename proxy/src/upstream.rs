@@ -14,7 +14,7 @@ mod h1;
 mod reply;
 
 pub(crate) use self::connection::Connection;
-#[cfg(any(fuzzing, test))]
-pub(crate) use self::h1::fuzzing;
 pub(crate) use self::h1::{ResponseBody, exchange};
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::h1::{fuzzing, write_head};
 pub(crate) use self::reply::{Failure, Progress, Reply, Stage, Watch};

@@ -1,8 +1,10 @@
 //! One worker: a thread with a current-thread runtime that owns everything its requests touch.
 
 pub(crate) mod admission;
+mod date;
+pub(crate) mod panics;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
+use self::admission::Limiter;
+use self::date::Date;
 use crate::message::forwarded::RequestIds;
 use crate::message::reason::Reason;
 use crate::metrics::access_log;
@@ -22,7 +26,6 @@ use crate::pool::compile::Table;
 use crate::pool::view::View;
 use crate::table::Snapshot;
 use crate::time::{TICK, Timers};
-use crate::worker::admission::Limiter;
 
 /// What all workers share. A request touches none of it but the table pointer.
 #[derive(Debug)]
@@ -115,6 +118,7 @@ pub(crate) struct Worker {
     pub(crate) connections: Cell<usize>,
     /// Set when a connection has given up its memory, for the next trim.
     pub(crate) has_freed: Cell<bool>,
+    date: Date,
     view: RefCell<Rc<View>>,
     phase: Cell<Phase>,
 }
@@ -133,6 +137,7 @@ impl Worker {
             changed: Notify::new(),
             connections: Cell::new(0),
             has_freed: Cell::new(false),
+            date: Date::default(),
             view: RefCell::new(Rc::new(View::new(table, None, id))),
             phase: Cell::new(Phase::Starting),
             shared,
@@ -167,6 +172,11 @@ impl Worker {
     /// Time since the proxy started: the clock of ejections.
     pub(crate) fn uptime(&self) -> Duration {
         self.shared.started.elapsed()
+    }
+
+    /// The time of day as it stands in a `Date` field.
+    pub(crate) fn date(&self) -> Ref<'_, [u8]> {
+        self.date.now(self.timers.now())
     }
 
     /// How far this worker's life has come.
@@ -245,8 +255,6 @@ fn tick_once(worker: &Worker) {
     worker.timers.tick();
     if worker.timers.now().is_multiple_of(SWEEP_TICKS) {
         let view = worker.view();
-        #[cfg(test)]
-        assert_ne!(view.table.policy.limits.max_headers, PANIC, "injected");
         view.sweep(worker.timers.now());
         if worker.has_freed.take()
             && let Some(trim) = worker.shared.trim
@@ -255,10 +263,6 @@ fn tick_once(worker: &Worker) {
         }
     }
 }
-
-/// A limit that stands for a panic where it is read.
-#[cfg(test)]
-pub(crate) const PANIC: usize = 4711;
 
 /// What is done once a second: idle upstream connections, freed memory.
 const SWEEP_TICKS: u64 = 10;

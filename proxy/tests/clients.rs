@@ -336,7 +336,7 @@ fn who_reads_now_and_then_but_next_to_nothing_is_cut_and_who_reads_slowly_is_not
 }
 
 #[test]
-fn a_half_closed_client_gets_its_answer_and_one_that_is_gone_frees_the_upstream() {
+fn a_half_closed_client_gets_its_answer_and_one_that_resets_frees_the_upstream() {
     let (gone, heard) = mpsc::channel();
     let gone = std::sync::Mutex::new(gone);
     let upstream = Upstream::scripted(move |seen| match seen.path() {
@@ -348,7 +348,8 @@ fn a_half_closed_client_gets_its_answer_and_one_that_is_gone_frees_the_upstream(
             }))
         }
         _ => {
-            thread::park_timeout(Duration::from_millis(300));
+            // Longer than any patience with those who say nothing more.
+            thread::park_timeout(Duration::from_secs(6));
             Then::Answer(ok("late"))
         }
     });
@@ -362,6 +363,9 @@ fn a_half_closed_client_gets_its_answer_and_one_that_is_gone_frees_the_upstream(
     let mut leaving = connect(&edge);
     leaving.write_all(b"GET /slow HTTP/1.1\r\nHost: app.test\r\n\r\n").unwrap();
     eventually("it is with the upstream", || upstream.requests() == 2);
+    // What is sent ahead must not hide the reset behind it.
+    leaving.write_all(b"G").unwrap();
+    SockRef::from(&leaving).set_linger(Some(Duration::ZERO)).unwrap();
     drop(leaving);
     assert_eq!(heard.recv_timeout(DEADLINE), Ok(0));
     eventually("nobody stays", || open_connections(&edge) == 0);

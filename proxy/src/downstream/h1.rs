@@ -1,4 +1,12 @@
-//! HTTP/1.1 from a client.
+//! HTTP/1 from a client: a connection makes one exchange after the other.
 
-pub(crate) mod connection;
-pub(crate) mod socket;
+mod connection;
+mod delivery;
+mod encoder;
+pub(crate) mod head;
+mod linger;
+mod responder;
+mod transport;
+
+pub(crate) use self::connection::serve;
+pub(crate) use self::linger::{discard, turn_away};

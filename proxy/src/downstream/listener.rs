@@ -1,22 +1,19 @@
 //! Accepting connections.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
-use std::panic::{self, AssertUnwindSafe};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::downstream::h1::connection;
-use crate::exchange::client::Client;
+use crate::downstream::client::Client;
+use crate::downstream::h1;
 use crate::message::reason::Reason;
 use crate::time::TICK;
 use crate::worker::admission::Permit;
+use crate::worker::panics::caught;
 use crate::worker::{Phase, Worker};
 
 /// What every connection of a listening socket inherits; before the first of them is to be served.
@@ -53,16 +50,6 @@ pub(crate) async fn serve(worker: Rc<Worker>, index: usize, socket: StdListener)
     }
 }
 
-/// What becomes of some work; `None` is a panic.
-async fn caught<W: Future>(work: W) -> Option<W::Output> {
-    let mut work = pin!(work);
-    poll_fn(|cx| match panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
-        Ok(poll) => poll.map(Some),
-        Err(_) => Poll::Ready(None),
-    })
-    .await
-}
-
 struct Accepting {
     worker: Rc<Worker>,
     index: usize,
@@ -87,7 +74,7 @@ impl Accepting {
             let open = Open::new(&worker, self.index, permit);
             let client = Client::new(Rc::clone(&worker), address);
             tokio::task::spawn_local(async move {
-                connection::serve(client, socket).await;
+                h1::serve(client, socket).await;
                 drop(open);
             });
         }
@@ -117,8 +104,6 @@ impl Accepting {
             };
             let ip = address.ip().to_canonical();
             let view = self.worker.view();
-            #[cfg(test)]
-            assert_ne!(view.table.policy.limits.max_waiting, crate::worker::PANIC, "injected");
             let trusted = view.table.policy.trusted_proxies.iter().any(|net| net.contains(&ip));
             if trusted || permit.charge(ip) {
                 return (socket, address, permit);
@@ -148,8 +133,8 @@ impl Accepting {
     /// oldest of them makes free: a flood costs no task, no memory and no descriptor more.
     fn turn_away(&mut self, socket: TcpStream) {
         self.worker.slot.rejections.count(Reason::ConnectionLimit);
-        connection::discard(&socket);
-        connection::turn_away(&socket, Reason::ConnectionLimit);
+        h1::discard(&socket);
+        h1::turn_away(&self.worker, &socket, Reason::ConnectionLimit);
         if SockRef::from(&socket).shutdown(Shutdown::Write).is_err() {
             return;
         }
@@ -161,7 +146,7 @@ impl Accepting {
 
     fn close_oldest(&mut self) {
         if let Some((_, socket)) = self.leaving.pop_front() {
-            connection::discard(&socket);
+            h1::discard(&socket);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A request's body on its way upstream: bounded in size, and in how slow it may be.
 
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -7,33 +8,41 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::exchange::client::{Client, RequestEnd};
 use crate::message::reason::Reason;
-use crate::table::BodyLimit;
-use crate::time::{Sleep, TICK, span};
+use crate::table::{BodyLimit, Limits};
+use crate::time::{Sleep, TICK, Timers, span};
 
-/// The body of a client's request. Trailers are dropped: no application of ours may take one for a
-/// field of the head (RFC 9110 §6.5.1).
+/// Where the body of a request comes from: the connection or stream that its head came on.
+pub(crate) trait Source: fmt::Debug {
+    /// The next piece, never an empty one; `None` behind the last. Trailers are dropped: no
+    /// application of ours may take one for a field of the head (RFC 9110 §6.5.1).
+    fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>>;
+
+    /// Bytes that are certain to follow; `None` if nobody knows yet.
+    fn remaining(&self) -> Option<u64>;
+
+    /// Whether the last byte has been taken.
+    fn is_read(&self) -> bool;
+}
+
+/// Whatever broke a body.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a client's request.
 #[derive(Debug)]
-pub(crate) struct RequestBody<B = Incoming> {
-    inner: B,
-    client: Rc<Client>,
+pub(crate) struct RequestBody {
+    source: Rc<dyn Source>,
+    timers: Rc<Timers>,
     max: u64,
     idle_timeout: Duration,
     min_rate: u64,
     bytes: u64,
     /// Ticks spent waiting for the client; what the upstream keeps us waiting does not count.
     waited: u64,
-    pause: Option<Pause>,
+    /// The tick since which the client keeps us waiting.
+    paused: Option<u64>,
     sleep: Sleep,
-}
-
-/// The client keeps us waiting.
-#[derive(Clone, Copy, Debug)]
-struct Pause {
-    since: u64,
 }
 
 /// Why a body will not come to its end.
@@ -41,7 +50,7 @@ struct Pause {
 pub(crate) enum BodyError {
     /// The client broke off, or sent what is no body.
     #[error("the client broke off the request body")]
-    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Client(#[source] BoxError),
     /// Nothing came for longer than `body_idle_timeout`.
     #[error("the request body stalled")]
     Idle,
@@ -53,48 +62,41 @@ pub(crate) enum BodyError {
     TooSlow,
 }
 
-impl<B> RequestBody<B>
-where
-    B: Body<Data = Bytes>,
-{
-    /// Takes charge of a body, if there is one.
+impl RequestBody {
+    /// Takes charge of a body.
     ///
     /// # Errors
     /// [`Reason::BodyTooLarge`] when its announced length says so already.
     pub(crate) fn new(
-        inner: B,
+        source: Rc<dyn Source>,
         max: BodyLimit,
-        client: &Rc<Client>,
-    ) -> Result<Option<Self>, Reason> {
+        limits: &Limits,
+        timers: &Rc<Timers>,
+    ) -> Result<Self, Reason> {
         let max = max.bytes();
-        if inner.is_end_stream() {
-            return Ok(None);
-        }
-        if inner.size_hint().lower() > max {
+        if source.remaining().is_some_and(|length| length > max) {
             return Err(Reason::BodyTooLarge);
         }
-        let limits = client.limits();
-        client.note_body(RequestEnd::Unread);
-        Ok(Some(Self {
-            inner,
-            client: Rc::clone(client),
+        Ok(Self {
+            source,
             max,
             idle_timeout: limits.body_idle_timeout,
             min_rate: limits.min_body_rate,
             bytes: 0,
             waited: 0,
-            pause: None,
-            sleep: client.worker.timers.sleep(TICK),
-        }))
+            paused: None,
+            sleep: timers.sleep(TICK),
+            timers: Rc::clone(timers),
+        })
     }
 
     /// The client has nothing for us yet.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        let now = self.client.worker.timers.now();
-        let since = match self.pause {
-            Some(pause) => pause.since,
+        let now = self.timers.now();
+        let since = match self.paused {
+            Some(since) => since,
             None => {
-                self.pause = Some(Pause { since: now });
+                self.paused = Some(now);
                 self.sleep.reset(self.idle_timeout.min(RATE_CHECK));
                 now
             }
@@ -115,22 +117,33 @@ where
     /// The average counts from the first byte we waited for, after a grace of the idle timeout.
     fn is_too_slow(&self, waited: u64) -> bool {
         let waited = span(waited);
+        let millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         waited > self.idle_timeout
-            && u128::from(self.bytes) * 1000 < u128::from(self.min_rate) * waited.as_millis()
+            && self.bytes.saturating_mul(1000) < self.min_rate.saturating_mul(millis)
     }
 
     fn resume(&mut self) {
-        if let Some(pause) = self.pause.take() {
-            self.waited += self.client.worker.timers.now().saturating_sub(pause.since);
+        if let Some(since) = self.paused.take() {
+            self.waited += self.timers.now().saturating_sub(since);
         }
+    }
+
+    /// Judges the next piece.
+    fn take(&mut self, piece: Result<Bytes, BoxError>) -> Result<Frame<Bytes>, BodyError> {
+        let data = piece.map_err(BodyError::Client)?;
+        self.bytes += data.len() as u64;
+        if self.bytes > self.max {
+            return Err(BodyError::TooLarge);
+        }
+        // A drip that never stalls is too slow all the same.
+        if self.waited > 0 && self.is_too_slow(self.waited) {
+            return Err(BodyError::TooSlow);
+        }
+        Ok(Frame::data(data))
     }
 }
 
-impl<B> Body for RequestBody<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -138,55 +151,19 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        loop {
-            let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-                return this.poll_deadlines(cx).map(|error| Some(Err(error)));
-            };
-            this.resume();
-            let data = match frame {
-                None => {
-                    this.client.note_body(RequestEnd::Read);
-                    return Poll::Ready(None);
-                }
-                Some(Err(error)) => {
-                    return Poll::Ready(Some(Err(BodyError::Client(error.into()))));
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => data,
-                    Err(_trailers) => continue,
-                },
-            };
-            this.bytes += data.len() as u64;
-            if this.bytes > this.max {
-                return Poll::Ready(Some(Err(BodyError::TooLarge)));
-            }
-            // A drip that never stalls is too slow all the same.
-            if this.is_too_slow(this.waited) {
-                return Poll::Ready(Some(Err(BodyError::TooSlow)));
-            }
-            if this.inner.is_end_stream() {
-                this.client.note_body(RequestEnd::Read);
-            }
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
+        let Poll::Ready(piece) = self.source.poll_body(cx) else {
+            return self.poll_deadlines(cx).map(|error| Some(Err(error)));
+        };
+        self.resume();
+        Poll::Ready(piece.map(|piece| self.take(piece)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.source.is_read()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl<B> Drop for RequestBody<B> {
-    fn drop(&mut self) {
-        // Its connection may be at the next request by now only if this one was read.
-        if self.client.body() == RequestEnd::Unread {
-            self.client.note_body(RequestEnd::Abandoned);
-        }
+        self.source.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -13,7 +12,7 @@ use crate::exchange::request_body::RequestBody;
 use crate::metrics::counters::UpstreamError;
 use crate::pool::view::Lease;
 use crate::time::Sleep;
-use crate::upstream::ResponseBody;
+use crate::upstream::{Failure, ResponseBody};
 use crate::worker::Worker;
 
 /// The body of every response.
@@ -33,15 +32,16 @@ pub(crate) struct Upstreamed {
     lease: Lease,
     worker: Rc<Worker>,
     bytes: u64,
-    /// Where a hangup finds this body while it waits; it never comes to its end.
-    bell: Option<Sleep>,
-    /// Whether the upstream has broken off.
-    broken: bool,
+    /// Until when the upstream must have taken more of the request behind the end of its answer.
+    upload: Option<(u64, Sleep)>,
 }
 
 /// Why a response was broken off. The client sees its connection close before the end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BrokenOff {
+    /// The client broke off the rest of its request.
+    #[error("the client broke off its request")]
+    Client,
     /// A drain deadline.
     #[error("a drain deadline ended the response")]
     Drained,
@@ -64,12 +64,37 @@ impl Body {
         worker: &Rc<Worker>,
     ) -> Self {
         let worker = Rc::clone(worker);
-        let mut body =
-            Upstreamed { inner, record, lease, worker, bytes: 0, bell: None, broken: false };
+        let mut body = Upstreamed { inner, record, lease, worker, bytes: 0, upload: None };
         if body.inner.is_end_stream() {
             body.finish();
         }
         Self::Upstream(body)
+    }
+}
+
+impl Body {
+    /// Sends what is left of the request behind an answer that came early; ready once nothing is.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Own(_) => Poll::Ready(()),
+            Self::Upstream(body) => body.poll_upload(cx),
+        }
+    }
+
+    /// Whether the rest of the request is still read, and sent upstream.
+    pub(crate) fn is_uploading(&self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Upstream(body) => body.inner.is_uploading(),
+        }
+    }
+
+    /// Whether a drain deadline wants this answer to end now.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Upstream(body) => body.lease.is_hung_up(),
+        }
     }
 }
 
@@ -78,9 +103,6 @@ impl Upstreamed {
         if self.lease.is_hung_up() {
             self.record.broken("drained");
             return Poll::Ready(Some(Err(BrokenOff::Drained)));
-        }
-        if self.broken {
-            return Poll::Ready(Some(Err(BrokenOff::Upstream)));
         }
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -96,26 +118,52 @@ impl Upstreamed {
                 self.finish();
                 Poll::Ready(None)
             }
+            Poll::Ready(Some(Err(Failure::Downstream(error)))) => {
+                tracing::debug!(%error, "the client broke off its request");
+                self.record.broken("client_body");
+                Poll::Ready(Some(Err(BrokenOff::Client)))
+            }
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(endpoint = %self.lease.endpoint.endpoint.id, %error, "truncated");
                 self.record.failed(&self.lease, UpstreamError::Truncated);
                 self.record.broken("upstream_truncated");
-                // hyper drops what it has not written yet when a body fails, the head included. While
-                // the body is pending it writes: the client is to get all that came.
-                self.broken = true;
-                cx.waker().wake_by_ref();
-                Poll::Pending
+                Poll::Ready(Some(Err(BrokenOff::Upstream)))
             }
-            Poll::Pending => {
-                let timers = &self.worker.timers;
-                let bell = self.bell.get_or_insert_with(|| timers.sleep(Duration::MAX));
-                Pin::new(bell).poll(cx).map(|()| None)
-            }
+            Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.lease.is_hung_up() {
+            return Poll::Ready(());
+        }
+        let sent = self.inner.poll_upload(cx);
+        if sent.is_ready() {
+            if self.inner.is_end_stream() {
+                self.finish();
+            }
+            return Poll::Ready(());
+        }
+        // Before the end of the answer the deadlines of the answer hold.
+        if !self.inner.is_end_stream() {
+            return Poll::Pending;
+        }
+        let limit = self.lease.service.settings.timeouts.response_header;
+        let uploaded = self.inner.uploaded();
+        let timers = &self.worker.timers;
+        let (seen, sleep) = self.upload.get_or_insert_with(|| (uploaded, timers.sleep(limit)));
+        if *seen != uploaded {
+            *seen = uploaded;
+            sleep.reset(limit);
+        }
+        Pin::new(sleep).poll(cx)
     }
 
     /// The last byte is on its way: the connection is free, the request is counted.
     fn finish(&mut self) {
+        if self.inner.is_uploading() {
+            return;
+        }
         if let Some(connection) = self.inner.take_connection() {
             self.lease.give_back(connection, self.worker.timers.now());
         }

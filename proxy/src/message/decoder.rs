@@ -65,9 +65,19 @@ impl Decoder {
     ///
     /// [`Malformed`] where the chunked coding breaks RFC 9112 §7.1; the connection is useless then.
     pub(crate) fn decode(&mut self, input: &mut BytesMut) -> Result<Piece, Malformed> {
+        let piece = self.next(input);
+        if let Err(malformed) = piece {
+            // Nobody may go on behind it: what follows would be read in another way.
+            self.state = State::Malformed(malformed);
+        }
+        piece
+    }
+
+    fn next(&mut self, input: &mut BytesMut) -> Result<Piece, Malformed> {
         loop {
             match &mut self.state {
                 State::Done => return Ok(Piece::End),
+                State::Malformed(malformed) => return Err(*malformed),
                 State::UntilClose => {
                     return Ok(if input.is_empty() {
                         Piece::More
@@ -134,6 +144,17 @@ impl Decoder {
             _ => None,
         }
     }
+}
+
+/// The number in a `Content-Length` (RFC 9110 §8.6): digits and nothing else, up to 64 bits.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, &digit| {
+        let digit = char::from(digit).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
 }
 
 /// Takes up to `left` bytes, and counts them off; `None` if there is none.
@@ -220,6 +241,7 @@ enum State {
     DataLf,
     Trailers,
     Done,
+    Malformed(Malformed),
 }
 
 impl State {
@@ -268,6 +290,7 @@ impl State {
                 | Self::Data { .. }
                 | Self::Done
                 | Self::Length { .. }
+                | Self::Malformed(_)
                 | Self::Trailers
                 | Self::UntilClose,
                 _,

@@ -125,6 +125,11 @@ pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
+/// Whether an answer of ours ends its connection (RFC 9112 §9.6).
+pub(crate) fn says_close(headers: &HeaderMap) -> bool {
+    headers.get(header::CONNECTION).is_some_and(|value| value == "close")
+}
+
 /// Removes the fields that a `Connection` value names, in any case (RFC 9110 §7.6.1).
 pub(crate) fn remove_named(headers: &mut HeaderMap, connection: &HeaderValue) {
     for option in options(connection) {

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
+use crate::message::decoder::decimal;
 use crate::message::reason::Reason;
 use crate::table::Limits;
 
@@ -30,81 +31,22 @@ pub(crate) struct Validated<'r> {
     pub(crate) upgrade: Option<&'r HeaderValue>,
 }
 
-/// What the bytes of the head showed but the parsed head does not.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Hidden {
-    /// There is a `Content-Length`; hyper drops it when there is a `Transfer-Encoding`.
-    pub(crate) content_length: bool,
-    /// The target has a fragment; `http::Uri` drops it.
-    pub(crate) fragment: bool,
-    /// The target is absolute and ends with its authority; `http::Uri` adds a `/`.
-    pub(crate) no_path: bool,
-}
-
-impl Hidden {
-    /// What `http::Uri` hides of a request target.
-    pub(crate) fn of_target(target: &[u8]) -> Self {
-        let authority = memchr::memmem::find(target, b"://").and_then(|at| target.get(at + 3..));
-        Self {
-            content_length: false,
-            fragment: memchr::memchr(b'#', target).is_some(),
-            no_path: authority.is_some_and(|rest| memchr::memchr2(b'/', b'?', rest).is_none()),
-        }
-    }
-
-    /// Looks at the bytes that were read for a head, and finds where it ends.
-    ///
-    /// Nothing is known, and nothing claimed, when the bytes do not begin with this request: it came
-    /// with the one before it. hyper's own rule then holds (the length is dropped, the connection
-    /// closed after the answer).
-    pub(crate) fn find(raw: &[u8], method: &str, has_coding: bool) -> (Self, usize) {
-        let mut hidden = Self::default();
-        // RFC 9112 §2.2: empty lines ahead of a request are ignored.
-        let start = raw.iter().position(|b| !b"\r\n".contains(b)).unwrap_or(raw.len());
-        let head = raw.get(start..).unwrap_or_default();
-        if head.strip_prefix(method.as_bytes()).is_none_or(|rest| rest.first() != Some(&b' ')) {
-            return (hidden, raw.len());
-        }
-        let mut line_start = 0;
-        for line_end in memchr::memchr_iter(b'\n', head) {
-            let line = head.get(line_start..line_end).unwrap_or_default();
-            if line.is_empty() || line == b"\r" {
-                return (hidden, start + line_end + 1);
-            }
-            if line_start == 0 {
-                hidden = Self::of_target(line.split(|b| *b == b' ').nth(1).unwrap_or_default());
-            } else if has_coding {
-                let name = line.split(|b| *b == b':').next().unwrap_or_default();
-                hidden.content_length |= name.eq_ignore_ascii_case(b"content-length");
-            }
-            line_start = line_end + 1;
-        }
-        (hidden, raw.len())
-    }
-}
-
 /// Judges a head.
 ///
 /// # Errors
 /// The first rule that is broken. The connection must not be read on for a next request unless the
 /// body has been read to its end.
-pub(crate) fn validate<'r>(
-    head: &'r Parts,
-    hidden: Hidden,
-    limits: &Limits,
-) -> Result<Validated<'r>, Reason> {
+pub(crate) fn validate<'r>(head: &'r Parts, limits: &Limits) -> Result<Validated<'r>, Reason> {
     method(&head.method)?;
-    framing(head, hidden)?;
+    framing(head)?;
     expectation(head)?;
-    target(head, hidden, limits)?;
+    target(head, limits)?;
     let host = host(head)?;
-    // RFC 9112 §3.2.4: what an absolute target without a path asks of `OPTIONS` is `*`.
-    let is_star = hidden.no_path && head.method == Method::OPTIONS;
     Ok(Validated {
         host: host.map(HostPort::route_key),
         authority: host.map(|host| host.text),
-        path: if is_star { "*" } else { head.uri.path() },
-        target: if is_star { Cow::Borrowed("*") } else { origin_form(&head.uri) },
+        path: head.uri.path(),
+        target: origin_form(&head.uri),
         upgrade: upgrade(head),
     })
 }
@@ -120,7 +62,7 @@ fn method(method: &Method) -> Result<(), Reason> {
 }
 
 /// RFC 9112 §6.1 and §6.3: one way to find the end of the body.
-fn framing(head: &Parts, hidden: Hidden) -> Result<(), Reason> {
+fn framing(head: &Parts) -> Result<(), Reason> {
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
         return length(&head.headers);
@@ -138,7 +80,7 @@ fn framing(head: &Parts, hidden: Hidden) -> Result<(), Reason> {
         });
     }
     // §6.3 (3): "ought to be handled as an error".
-    if hidden.content_length || head.headers.contains_key(CONTENT_LENGTH) {
+    if head.headers.contains_key(CONTENT_LENGTH) {
         return Err(Reason::LengthAndCoding);
     }
     Ok(())
@@ -150,8 +92,8 @@ fn length(headers: &HeaderMap) -> Result<(), Reason> {
     let Some(length) = lengths.next() else {
         return Ok(());
     };
-    let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
-    if digits && lengths.next().is_none() { Ok(()) } else { Err(Reason::BadRequest) }
+    let is_one = decimal(length.as_bytes()).is_some() && lengths.next().is_none();
+    if is_one { Ok(()) } else { Err(Reason::BadRequest) }
 }
 
 /// A list of tokens that ends in `chunked` is well formed, and says what we cannot do (§6.1: 501).
@@ -174,16 +116,12 @@ fn expectation(head: &Parts) -> Result<(), Reason> {
 }
 
 /// RFC 9112 §3.2: origin-form, absolute-form, or `*` for `OPTIONS`.
-fn target(head: &Parts, hidden: Hidden, limits: &Limits) -> Result<(), Reason> {
+fn target(head: &Parts, limits: &Limits) -> Result<(), Reason> {
     let uri = &head.uri;
     let path_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
     let authority_bytes = uri.authority().map_or(0, |authority| authority.as_str().len());
     if path_bytes + authority_bytes > limits.max_target_bytes {
         return Err(Reason::TargetTooLong);
-    }
-    // A fragment is never sent (RFC 9110 §4.2.5); what follows `#` would pass by every path rule.
-    if hidden.fragment {
-        return Err(Reason::BadTarget);
     }
     match (uri.scheme_str(), uri.authority()) {
         // origin-form (§3.2.1) or asterisk-form (§3.2.4).

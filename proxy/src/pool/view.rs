@@ -1,7 +1,7 @@
 //! A worker's own side of the live table: its pools, their idle connections, and the leases.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::metrics::counters::{ColorSlot, Counter, ServiceCounters, ServiceSlot, Work};
@@ -258,11 +258,6 @@ impl Lease {
         }
     }
 
-    /// What a connection needs to see a drain deadline; it keeps nothing alive.
-    pub(crate) fn hold(&self) -> Hold {
-        Hold { pool: Rc::downgrade(&self.pool), work: self.work.get() }
-    }
-
     /// From now on a stream, with the deadline of streams.
     pub(crate) fn become_stream(&self) {
         if self.work.replace(Work::Stream) == Work::Request {
@@ -313,30 +308,9 @@ impl Drop for Lease {
     }
 }
 
-/// Work of a pool, seen from a client connection.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    pool: Weak<LocalPool>,
-    work: Work,
-}
-
-impl Hold {
-    /// Whether a drain deadline wants the work to end now.
-    pub(crate) fn is_hung_up(&self) -> bool {
-        self.pool.upgrade().is_some_and(|pool| pool.pool.is_hung_up(self.work))
-    }
-}
-
-impl Default for Hold {
-    fn default() -> Self {
-        Self { pool: Weak::new(), work: Work::Request }
-    }
-}
-
 /// Idle connections kept per endpoint and worker.
 const MAX_IDLE: usize = 512;
 
 fn idle_ticks(settings: &Settings) -> u64 {
-    let ticks = settings.timeouts.upstream_idle.as_millis() / crate::time::TICK.as_millis();
-    u64::try_from(ticks).unwrap_or(u64::MAX)
+    crate::time::ticks(settings.timeouts.upstream_idle)
 }

@@ -12,3 +12,5 @@ mod tests;
 
 pub(crate) use self::body::ResponseBody;
 pub(crate) use self::exchange::exchange;
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::request::write_head;

@@ -109,8 +109,6 @@ impl Flow {
         W: AsyncWrite + Unpin,
     {
         loop {
-            #[cfg(test)]
-            assert!(!self.pending.starts_with(b"/panic"), "injected");
             while !self.pending.is_empty() {
                 let written = ready!(Pin::new(&mut *writer).poll_write(cx, &self.pending))?;
                 if written == 0 {

@@ -13,8 +13,7 @@ fn get(target: &str) -> http::request::Builder {
 
 fn judge(request: http::request::Builder) -> Result<(Option<String>, String), Reason> {
     let head = head(request);
-    validate(&head, Hidden::default(), &Limits::default())
-        .map(|ok| (ok.host.map(Cow::into_owned), ok.path.to_owned()))
+    validate(&head, &Limits::default()).map(|ok| (ok.host.map(Cow::into_owned), ok.path.to_owned()))
 }
 
 fn rejection(request: http::request::Builder) -> Option<Reason> {
@@ -127,7 +126,7 @@ fn a_target_has_the_form_its_method_allows() {
     }
     assert!(judge(get("*").method("OPTIONS")).is_ok());
     let bare = head(get("http://app.test?x=1"));
-    assert_eq!(validate(&bare, Hidden::default(), &Limits::default()).unwrap().target, "/?x=1");
+    assert_eq!(validate(&bare, &Limits::default()).unwrap().target, "/?x=1");
     assert_eq!(rejection(get("http://user@app.test/")), Some(Reason::BadTarget));
 }
 
@@ -144,7 +143,7 @@ fn an_absolute_target_names_the_same_authority_as_host() {
 fn the_authority_of_the_target_is_the_host_that_goes_upstream() {
     let authority = |request: http::request::Builder| {
         let head = head(request);
-        let valid = validate(&head, Hidden::default(), &Limits::default()).unwrap();
+        let valid = validate(&head, &Limits::default()).unwrap();
         assert_eq!(valid.host.is_some(), valid.authority.is_some());
         valid.authority.map(str::to_owned)
     };
@@ -157,27 +156,7 @@ fn the_authority_of_the_target_is_the_host_that_goes_upstream() {
 }
 
 #[test]
-fn options_of_an_absolute_target_without_a_path_are_those_of_the_server() {
-    for (method, target, sent) in [
-        ("OPTIONS", "http://app.test", "*"),
-        ("OPTIONS", "http://app.test:80", "*"),
-        ("OPTIONS", "http://app.test/", "/"),
-        ("OPTIONS", "http://app.test?x", "/?x"),
-        ("GET", "http://app.test", "/"),
-    ] {
-        let head = head(get(target).method(method));
-        let hidden = Hidden::of_target(target.as_bytes());
-        let valid = validate(&head, hidden, &Limits::default()).unwrap();
-        assert_eq!(valid.target, sent, "{method} {target}");
-        assert_eq!(valid.path, sent.trim_end_matches("?x"));
-    }
-}
-
-#[test]
-fn a_fragment_or_an_endless_target_is_refused() {
-    let head = head(get("/a"));
-    let hidden = Hidden { fragment: true, ..Hidden::default() };
-    assert_eq!(validate(&head, hidden, &Limits::default()), Err(Reason::BadTarget));
+fn an_endless_target_is_refused() {
     let limits = Limits::default();
     let fits = format!("/{}", "a".repeat(limits.max_target_bytes - 1));
     assert!(judge(get(&fits)).is_ok());
@@ -222,9 +201,6 @@ fn a_body_has_one_framing() {
         rejection(chunked("chunked").header("content-length", "5")),
         Some(Reason::LengthAndCoding)
     );
-    let head = head(chunked("chunked"));
-    let hidden = Hidden { content_length: true, ..Hidden::default() };
-    assert_eq!(validate(&head, hidden, &Limits::default()), Err(Reason::LengthAndCoding));
 }
 
 #[test]
@@ -265,7 +241,7 @@ fn the_only_expectation_is_100_continue() {
 fn an_upgrade_is_asked_for_by_one_name_or_not_at_all() {
     let asked = |request: http::request::Builder| {
         let head = head(request);
-        let validated = validate(&head, Hidden::default(), &Limits::default());
+        let validated = validate(&head, &Limits::default());
         validated
             .expect("an odd Upgrade is ignored, not refused")
             .upgrade
@@ -300,28 +276,8 @@ fn any_method_may_ask_for_an_upgrade_with_a_body_or_without() {
             if let Some((name, value)) = framing {
                 head.headers.insert(name, HeaderValue::from_static(value));
             }
-            let validated = validate(&head, Hidden::default(), &Limits::default()).unwrap();
+            let validated = validate(&head, &Limits::default()).unwrap();
             assert!(validated.upgrade.is_some_and(|asked| asked == "tcp"), "{method} {framing:?}");
         }
-    }
-}
-
-#[test]
-fn the_bytes_of_a_head_show_what_the_parser_hides() {
-    let find = |raw: &str, coding| Hidden::find(raw.as_bytes(), "POST", coding);
-    let both = "POST /a HTTP/1.1\r\nContent-length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let length = Hidden { content_length: true, ..Hidden::default() };
-    assert_eq!(find(both, true), (length, both.len()));
-    assert!(!find(both, false).0.content_length, "only looked for beside a coding");
-    let next = "POST /a#b HTTP/1.1\r\nX: 1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 1\r\n\r\n";
-    let first = Hidden { fragment: true, ..Hidden::default() };
-    assert_eq!(find(next, true), (first, next.find("POST /b").unwrap()));
-    let bare = "\r\n\nPOST / HTTP/1.1\nCONTENT-LENGTH:1\n\nrest";
-    assert_eq!(find(bare, true), (length, bare.len() - 4));
-    let absolute = "POST http://app.test HTTP/1.1\r\n\r\n";
-    let no_path = Hidden { no_path: true, ..Hidden::default() };
-    assert_eq!(find(absolute, false), (no_path, absolute.len()));
-    for other in ["", "\r\n", "x#y\r\nContent-Length: 1\r\n\r\n", "POSTS /# HTTP/1.1\r\n\r\n"] {
-        assert_eq!(find(other, true), (Hidden::default(), other.len()), "{other}");
     }
 }

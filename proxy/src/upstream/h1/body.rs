@@ -20,7 +20,7 @@ use crate::upstream::reply::Failure;
 /// it has ended.
 ///
 /// If the answer began before the request had been sent, the rest of the request's body goes out
-/// while this one is polled.
+/// while this one is polled, and behind its end: see [`ResponseBody::poll_upload`].
 #[derive(Debug)]
 pub(crate) struct ResponseBody<B> {
     /// Gone after an error, and when the body has ended and the connection is of no more use.
@@ -29,7 +29,7 @@ pub(crate) struct ResponseBody<B> {
     framing: Framing,
     trailers: bool,
     keep_alive: bool,
-    upload: Option<Upload<B>>,
+    upload: Option<Box<Upload<B>>>,
     /// Bytes of the request's body that `upload` has taken, not yet reported.
     uploaded: u64,
     /// What is read at once where the length is unknown, in bytes: it follows the reads.
@@ -37,7 +37,25 @@ pub(crate) struct ResponseBody<B> {
 }
 
 /// The rest of a request that is answered already.
-pub(super) type Upload<B> = Box<(Sender, Option<B>)>;
+#[derive(Debug)]
+pub(super) struct Upload<B> {
+    pub(super) sender: Sender,
+    pub(super) body: Option<B>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
+    /// Takes the body from the client and drops it.
+    fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure<B::Error>>> {
+        while let Some(body) = &mut self.body {
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(Failure::Downstream(error))),
+                None => self.body = None,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
 
 impl<B> ResponseBody<B> {
     pub(super) fn new(
@@ -45,7 +63,7 @@ impl<B> ResponseBody<B> {
         framing: Framing,
         trailers: bool,
         keep_alive: bool,
-        upload: Option<Upload<B>>,
+        upload: Option<Box<Upload<B>>>,
     ) -> Self {
         let mut body = Self {
             connection: Some(connection),
@@ -71,10 +89,21 @@ impl<B> ResponseBody<B> {
     /// The connection, once the body has come to its clean end and if another request may be sent:
     /// both sides keep it alive, the request went out whole, and nothing unasked has come behind.
     pub(crate) fn take_connection(&mut self) -> Option<Box<Connection>> {
-        if !self.decoder.is_done() {
+        if !self.decoder.is_done() || self.upload.is_some() {
             return None;
         }
         self.connection.take()
+    }
+
+    /// Whether the rest of the request is still to be sent.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.upload.is_some()
+    }
+
+    /// Bytes of the request's body that went out behind the head of this answer and were not taken
+    /// account of yet.
+    pub(crate) fn uploaded(&self) -> u64 {
+        self.uploaded
     }
 
     /// Bytes of the request's body that went out behind the head of this answer, since the last call.
@@ -82,12 +111,12 @@ impl<B> ResponseBody<B> {
         std::mem::take(&mut self.uploaded)
     }
 
-    /// Closes the connection at the end of the body, unless it can be used again.
+    /// Closes the connection at the end of the body, unless it can be used again or the request is
+    /// still being sent on it.
     fn settle(&mut self) {
-        if !self.decoder.is_done() {
+        if !self.decoder.is_done() || self.upload.is_some() {
             return;
         }
-        self.upload = None;
         let keep_alive = self.keep_alive;
         self.connection.take_if(|connection| !keep_alive || !connection.buffer().is_empty());
         if let Some(connection) = &mut self.connection {
@@ -104,21 +133,45 @@ impl<B> ResponseBody<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> ResponseBody<B> {
+    /// Sends the rest of the request; ready once there is nothing left to send.
+    ///
+    /// An upstream that takes no more gets no more, and its connection is not used again; the body
+    /// is taken from the client all the same, who was promised that another request may follow.
+    ///
+    /// # Errors
+    /// The client broke off its body.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), B::Error>> {
+        let Some(upload) = &mut self.upload else {
+            return Poll::Ready(Ok(()));
+        };
+        let sent = match &mut self.connection {
+            Some(connection) => {
+                let before = upload.sender.taken();
+                let sent = upload.sender.poll(cx, connection, &mut upload.body);
+                self.uploaded += upload.sender.taken() - before;
+                if upload.sender.is_broken() { upload.poll_drop(cx) } else { sent }
+            }
+            None => upload.poll_drop(cx),
+        };
+        let sent = ready!(sent);
+        self.keep_alive &= upload.sender.is_sent();
+        self.upload = None;
+        self.settle();
+        match sent {
+            Err(Failure::Downstream(error)) => Poll::Ready(Err(error)),
+            Ok(()) | Err(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// The next piece that is for the client.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failure<B::Error>>> {
+        if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
+            return Poll::Ready(Err(Failure::Downstream(error)));
+        }
         loop {
             let Some(connection) = &mut self.connection else {
                 return Poll::Ready(Ok(Piece::End));
             };
-            if let Some(upload) = &mut self.upload {
-                let (sender, body) = upload.as_mut();
-                let before = sender.taken();
-                let sent = sender.poll(cx, connection, body);
-                self.uploaded += sender.taken() - before;
-                if sent?.is_ready() {
-                    self.upload = None;
-                }
-            }
             match self.decoder.decode(connection.buffer())? {
                 Piece::Trailers(mut trailers) if self.trailers => {
                     headers::retain_safe_trailers(&mut trailers);

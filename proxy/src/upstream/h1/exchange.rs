@@ -11,12 +11,13 @@ use http::{StatusCode, Version};
 use http_body::Body;
 use tokio::time::Sleep;
 
-use super::body::ResponseBody;
+use super::body::{ResponseBody, Upload};
 use super::request;
 use super::response::{self, Asked, Head};
 use super::send::Sender;
 use crate::message::decoder::Framing;
 use crate::message::headers::{self, Outgoing};
+use crate::message::write_buffer::WriteBuffer;
 use crate::upstream::connection::Connection;
 use crate::upstream::reply::{Failure, Reply, Stage, Watch};
 
@@ -93,9 +94,9 @@ impl<'a, 'w> Exchange<'a, 'w> {
         let expects = framing != Framing::Empty
             && parts.version > Version::HTTP_10
             && headers::expects_continue(&parts.headers);
-        let mut out = connection.begin();
+        let mut out = WriteBuffer::with_memory(connection.begin());
         let endpoint = connection.address();
-        request::write_head(&mut out, parts, outgoing, endpoint, framing, expects);
+        out.gather(|out| request::write_head(out, parts, outgoing, endpoint, framing, expects));
         let mut sender = Sender::new(out, framing, expects);
         sender.send_now(&connection).map_err(|error| Failure::unsent(reused, error))?;
         Ok(Self {
@@ -236,12 +237,12 @@ impl<'a, 'w> Exchange<'a, 'w> {
         let upload = (unsent && !refused && self.sender.can_go_on())
             .then(|| body.take())
             .flatten()
-            .map(|body| Box::new((self.sender, Some(body))));
+            .map(|body| Box::new(Upload { sender: self.sender, body: Some(body) }));
         let body = ResponseBody::new(
             self.connection,
             framing,
             self.asked.trailers,
-            keep_alive && !unsent,
+            keep_alive && (!unsent || upload.is_some()),
             upload,
         );
         Ok(Reply::Response(parts, body))

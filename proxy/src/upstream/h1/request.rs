@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::{Method, request};
 use http_body::Body;
@@ -27,7 +26,7 @@ pub(super) fn framing<B: Body>(parts: &request::Parts, body: Option<&B>) -> Fram
 
 /// Writes the whole head: request line, the client's end-to-end fields, ours, the framing. It goes to
 /// `endpoint`, which is the `Host` of a request that names none.
-pub(super) fn write_head(
+pub(crate) fn write_head(
     out: &mut Vec<u8>,
     parts: &request::Parts,
     outgoing: &Outgoing<'_>,
@@ -86,23 +85,5 @@ fn says_zero(method: &Method, headers: &HeaderMap) -> bool {
         || headers.contains_key(header::CONTENT_LENGTH)
 }
 
-/// The bytes of the next chunk's first line (RFC 9112 §7.1).
-pub(super) fn write_chunk_size(out: &mut Vec<u8>, data: &Bytes) {
-    let mut digits = [0; 16];
-    let mut left = data.len();
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = HEX.get(left & 0xf).copied().unwrap_or_default();
-        left >>= 4;
-        used += 1;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(16 - used..).unwrap_or_default());
-    out.extend_from_slice(b"\r\n");
-}
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Room made for a head at once, in bytes.
 const HEAD_GUESS: usize = 1024;

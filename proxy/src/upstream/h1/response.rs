@@ -6,10 +6,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, response};
 use httparse::Status;
-use hyper::ext::ReasonPhrase;
 
-use crate::message::decoder::{Framing, Malformed};
+use crate::message::decoder::{Framing, Malformed, decimal};
 use crate::message::headers;
+use crate::message::reason_phrase::ReasonPhrase;
 
 /// What the judgement must know of the request.
 #[derive(Debug)]
@@ -289,18 +289,7 @@ fn phrase(response: &httparse::Response<'_, '_>, status: StatusCode) -> Option<R
     if status.canonical_reason() == Some(phrase) {
         return None;
     }
-    ReasonPhrase::try_from(phrase.as_bytes()).ok()
-}
-
-/// Digits and nothing else, up to 64 bits.
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, &digit| {
-        let digit = char::from(digit).to_digit(10)?;
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+    ReasonPhrase::new(phrase.as_bytes())
 }
 
 /// Fields of a head.

@@ -4,27 +4,22 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::Body;
 
-use super::request::write_chunk_size;
+use crate::message::chunked;
 use crate::message::decoder::Framing;
+use crate::message::write_buffer::{MAX_SLICES, WriteBuffer};
 use crate::upstream::connection::Connection;
 use crate::upstream::reply::Failure;
 
 /// Sends a head and the body behind it, as fast as the upstream takes them and no faster.
 ///
 /// Small frames are gathered behind the head and leave with it in one `send(2)`; a big one goes out
-/// from its own memory. No frame is asked for while the last one waits: that is the back-pressure.
+/// from its own memory. No more is asked for than there is room for: that is the back-pressure.
 #[derive(Debug)]
 pub(super) struct Sender {
-    /// The head, chunk sizes and small frames; sent up to `at`.
-    out: Vec<u8>,
-    at: usize,
-    /// A big frame under way.
-    frame: Bytes,
-    /// What follows `frame`: the CRLF of its chunk, or nothing.
-    tail: &'static [u8],
+    out: WriteBuffer,
     /// What of the body is still to be taken from the client.
     framing: Framing,
     stage: Stage,
@@ -47,12 +42,9 @@ enum Stage {
 }
 
 impl Sender {
-    pub(super) fn new(head: Vec<u8>, framing: Framing, held: bool) -> Self {
+    pub(super) fn new(head: WriteBuffer, framing: Framing, held: bool) -> Self {
         Self {
             out: head,
-            at: 0,
-            frame: Bytes::new(),
-            tail: b"",
             framing,
             stage: match framing {
                 Framing::Empty => Stage::Flushing,
@@ -72,7 +64,7 @@ impl Sender {
     /// The connection was closed already: nothing has been sent.
     pub(super) fn send_now(&mut self, connection: &Connection) -> io::Result<()> {
         if let Stage::Flushing = self.stage {
-            let written = connection.try_write(&self.out)?;
+            let written = connection.try_write(self.out.first())?;
             self.advance(written);
         }
         Ok(())
@@ -93,7 +85,7 @@ impl Sender {
     {
         loop {
             self.gather(cx, body)?;
-            if self.is_flushed() {
+            if self.out.is_empty() {
                 self.blocked = false;
                 return match self.stage {
                     Stage::Flushing | Stage::Sent => {
@@ -127,6 +119,11 @@ impl Sender {
 
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.stage, Stage::Sent)
+    }
+
+    /// Whether the upstream takes no more.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self.stage, Stage::Broken(_))
     }
 
     /// Whether bytes wait for the upstream to read.
@@ -164,7 +161,7 @@ impl Sender {
     /// Gives the memory of the head back, if it is not needed any more.
     pub(super) fn give_back(&mut self, connection: &mut Connection) {
         if self.is_sent() {
-            connection.keep(std::mem::take(&mut self.out));
+            connection.keep(std::mem::take(&mut self.out).into_memory());
         }
     }
 
@@ -177,10 +174,7 @@ impl Sender {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        while matches!(self.stage, Stage::Streaming)
-            && self.frame.is_empty()
-            && self.out.len() - self.at < GATHER
-        {
+        while matches!(self.stage, Stage::Streaming) && self.out.len() < ROOM {
             let next = match body.as_mut() {
                 Some(body) => Pin::new(body).poll_frame(cx),
                 None => Poll::Ready(None),
@@ -215,23 +209,22 @@ impl Sender {
                 }
             }
             Framing::Chunked => {
-                write_chunk_size(&mut self.out, &data);
-                self.tail = b"\r\n";
+                self.out.gather(|out| chunked::write_size(out, data.len()));
+                self.out.push(data);
+                self.out.gather(|out| out.extend_from_slice(b"\r\n"));
+                return Ok(());
             }
             Framing::Empty | Framing::UntilClose => return Err(wrong_length()),
         }
-        if data.len() <= SMALL {
-            self.out.extend_from_slice(&data);
-            self.out.extend_from_slice(std::mem::take(&mut self.tail));
-        } else {
-            self.frame = data;
-        }
+        self.out.push(data);
         Ok(())
     }
 
     fn end<E>(&mut self) -> Result<(), Failure<E>> {
         match self.framing {
-            Framing::Chunked => self.out.extend_from_slice(b"0\r\n\r\n"),
+            Framing::Chunked => {
+                self.out.gather(|out| out.extend_from_slice(b"0\r\n\r\n"));
+            }
             Framing::Empty | Framing::Length(0) => {}
             Framing::Length(_) | Framing::UntilClose => return Err(wrong_length()),
         }
@@ -244,37 +237,14 @@ impl Sender {
         cx: &mut Context<'_>,
         connection: &mut Connection,
     ) -> Poll<io::Result<usize>> {
-        let out = self.out.get(self.at..).unwrap_or_default();
-        if self.frame.is_empty() && self.tail.is_empty() {
-            return connection.poll_write(cx, &[IoSlice::new(out)]);
-        }
-        let slices = [out, &self.frame, self.tail].map(IoSlice::new);
-        let [_, behind @ ..] = &slices;
-        match (out.is_empty(), self.tail.is_empty()) {
-            (true, true) => connection.poll_write(cx, &[IoSlice::new(&self.frame)]),
-            (true, false) => connection.poll_write(cx, behind),
-            (false, _) => connection.poll_write(cx, &slices),
-        }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let filled = self.out.slices(&mut slices);
+        connection.poll_write(cx, slices.get(..filled).unwrap_or_default())
     }
 
     fn advance(&mut self, written: usize) {
         self.written += written as u64;
-        let out = written.min(self.out.len() - self.at);
-        self.at += out;
-        if self.at == self.out.len() {
-            self.out.clear();
-            self.at = 0;
-        }
-        let frame = (written - out).min(self.frame.len());
-        self.frame.advance(frame);
-        if self.frame.is_empty() {
-            self.frame = Bytes::new(); // lets go of the memory behind it
-        }
-        self.tail = self.tail.get(written - out - frame..).unwrap_or_default();
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.at == self.out.len() && self.frame.is_empty() && self.tail.is_empty()
+        self.out.advance(written);
     }
 }
 
@@ -286,7 +256,5 @@ fn wrong_length<E>() -> Failure<E> {
     ))
 }
 
-/// A frame up to this size is copied behind what goes out already, in bytes.
-const SMALL: usize = 8 * 1024;
-/// No more is gathered once that many bytes wait, in bytes.
-const GATHER: usize = 16 * 1024;
+/// No more is asked of the client once that many bytes wait, in bytes.
+const ROOM: usize = 64 << 10;

@@ -335,7 +335,7 @@ async fn a_reason_of_its_own_is_kept() {
     let Reply::Response(parts, body) = Ask::get().over(connection).await.unwrap() else {
         panic!("a response");
     };
-    let reason = parts.extensions.get::<hyper::ext::ReasonPhrase>().unwrap();
+    let reason = parts.extensions.get::<crate::message::reason_phrase::ReasonPhrase>().unwrap();
     assert_eq!(reason.as_bytes(), b"Splendid");
     assert!(body.is_end_stream() && !body.is_open_ended());
     drop(script);

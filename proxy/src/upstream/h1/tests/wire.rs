@@ -118,11 +118,11 @@ proptest! {
         let framing = request::framing(&parts, stream.as_ref());
         let mut wire = Vec::new();
         let endpoint = "10.0.0.1:80".parse().unwrap();
-        request::write_head(&mut wire, &parts, &outgoing, endpoint, framing, false);
+        write_head(&mut wire, &parts, &outgoing, endpoint, framing, false);
         for piece in pieces.iter().flatten() {
             let piece = Bytes::copy_from_slice(piece);
             if framing == Framing::Chunked {
-                request::write_chunk_size(&mut wire, &piece);
+                crate::message::chunked::write_size(&mut wire, piece.len());
                 wire.extend_from_slice(&piece);
                 wire.extend_from_slice(b"\r\n");
             } else {
