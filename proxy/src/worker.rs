@@ -101,6 +101,8 @@ pub(crate) enum Phase {
     LameDuck,
     /// No new connections; what is open finishes.
     Draining,
+    /// What has not finished is broken off.
+    Over,
 }
 
 /// One worker's state, behind an `Rc` that every task of the thread shares.
@@ -222,6 +224,14 @@ impl Worker {
         tokio::time::sleep(LAME_DUCK.min(grace / 4)).await;
         self.advance(Phase::Draining);
         self.timers.wake_all();
+        self.wait_for_connections(deadline).await;
+        // Those that are left end in a reset: a plain close would make what was sent look whole.
+        self.advance(Phase::Over);
+        self.timers.wake_all();
+        self.wait_for_connections(Instant::now() + TICK * 5).await;
+    }
+
+    async fn wait_for_connections(&self, deadline: Instant) {
         while self.connections.get() > 0 && Instant::now() < deadline {
             tokio::time::sleep(TICK / 4).await;
         }

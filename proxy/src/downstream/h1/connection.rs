@@ -57,7 +57,9 @@ pub(crate) async fn serve(client: Rc<Client>, stream: TcpStream) {
             }
             End::Broken(socket) => {
                 // What was written has a moment to arrive: the reset takes back what has not.
-                client.worker.timers.sleep(TICK).await;
+                if client.worker.phase() < Phase::Over {
+                    client.worker.timers.sleep(TICK).await;
+                }
                 socket.reset_on_close();
                 return;
             }
@@ -289,6 +291,9 @@ impl Connection<'_> {
     /// What the client does while we wait for others: ready when there is no use in waiting on.
     /// Interim answers are sent.
     pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if self.client.worker.phase() >= Phase::Over {
+            return Poll::Ready(Outcome::Broken);
+        }
         if let Poll::Ready(Err(_)) = self.transport.poll_flush(cx) {
             return Poll::Ready(Outcome::Closed);
         }
@@ -310,6 +315,9 @@ impl Connection<'_> {
 
     /// The client takes nothing: ready when it has had its time.
     pub(super) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if self.client.worker.phase() >= Phase::Over {
+            return Poll::Ready(Outcome::Broken);
+        }
         let now = self.client.worker.timers.now();
         let Some(left) = self.transport.delivery.left(now, &self.client.limits()) else {
             return Poll::Ready(Outcome::Broken);

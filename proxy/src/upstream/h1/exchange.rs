@@ -81,12 +81,10 @@ impl<'a, 'w> Exchange<'a, 'w> {
         framing: Framing,
         watch: Watch<'w>,
     ) -> Result<Self, Failure<E>> {
-        // The last look, now that the requeue has let the reactor report what has come in
-        // meanwhile: a byte or FIN here belongs to no request of ours (RFC 9112 §9.3). What must
-        // not be sent twice pays for a look at the socket itself.
+        // The last look, at the socket itself: a byte or FIN here belongs to no request of ours
+        // (RFC 9112 §9.3). What the reactor has told is too old for that on a busy worker.
         let reused = connection.exchanges() > 0;
-        let careful = reused && !parts.method.is_idempotent();
-        if !connection.is_reusable() || (careful && !connection.is_silent()) {
+        if reused && !connection.is_silent() {
             let closed = io::ErrorKind::ConnectionAborted.into();
             return Err(Failure::unsent(reused, closed));
         }
