@@ -11,10 +11,8 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use common::{DEADLINE, Edge, Then, Upstream, eventually, ok};
 
@@ -156,59 +154,4 @@ fn an_answer_whose_length_is_its_end_is_reset_where_the_proxy_gives_it_up() {
     thread::spawn(move || edge.shutdown());
     let end = cut.read_to_end(&mut Vec::new());
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-}
-
-/// The worker is kept busy, so that it looks at its sockets now and then only.
-#[test]
-fn surplus_bytes_of_an_idle_connection_answer_nobody() {
-    let (tell, idle) = mpsc::channel::<(mpsc::Sender<()>, mpsc::Receiver<()>)>();
-    let tell = Mutex::new(tell);
-    let upstream = Upstream::scripted(move |seen| {
-        if seen.path() != "/first" {
-            return Then::Answer(ok("asked"));
-        }
-        let ((say, wait), (tell_said, said)) = (mpsc::channel(), mpsc::channel());
-        tell.lock().unwrap().send((say, said)).unwrap();
-        Then::Take(Box::new(move |stream| {
-            stream.write_all(&ok("asked")).unwrap();
-            wait.recv_timeout(DEADLINE).unwrap();
-            stream.write_all(&ok("surplus")).ok();
-            tell_said.send(()).unwrap();
-            stream.read_exact(&mut [0; 1024]).ok();
-        }))
-    });
-    // Of a service of their own: the connections of this one are for those who wait.
-    let other = Upstream::saying("busy");
-    let mut edge = Edge::in_front_of(&[upstream.address]);
-    let mut service = edge.spec.services[0].clone();
-    service.name = "busy".parse().unwrap();
-    service.pools = vec![common::pool(cutover_proxy::table::Color::Blue, &[other.address])];
-    let mut route = edge.spec.routes[0].clone();
-    (route.path, route.service) = ("/busy".into(), service.name.clone());
-    edge.spec.services.push(service);
-    edge.spec.routes.push(route);
-    edge.apply();
-    let busy = AtomicBool::new(true);
-    let answers = thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                let mut client = edge.connect();
-                while busy.load(Ordering::Relaxed) {
-                    client.get("/busy");
-                }
-            });
-        }
-        let ask = |_| {
-            let mut client = edge.connect();
-            client.get("/first");
-            let (say, said) = idle.recv_timeout(DEADLINE).ok()?;
-            say.send(()).ok()?;
-            said.recv_timeout(DEADLINE).ok()?;
-            Some(client.get("/second").text())
-        };
-        let answers: Option<Vec<_>> = (0..30).map(ask).collect();
-        busy.store(false, Ordering::Relaxed);
-        answers
-    });
-    assert_eq!(answers.unwrap(), vec!["asked"; 30]);
 }

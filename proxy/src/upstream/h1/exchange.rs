@@ -84,7 +84,7 @@ impl<'a, 'w> Exchange<'a, 'w> {
         // The last look, at the socket itself: a byte or FIN here belongs to no request of ours
         // (RFC 9112 §9.3). What the reactor has told is too old for that on a busy worker.
         let reused = connection.exchanges() > 0;
-        if reused && !connection.is_silent() {
+        if !(if reused { connection.is_silent() } else { connection.is_reusable() }) {
             let closed = io::ErrorKind::ConnectionAborted.into();
             return Err(Failure::unsent(reused, closed));
         }

@@ -108,6 +108,29 @@ fn what_must_not_be_sent_twice_meets_no_connection_that_is_closed_already() {
     });
 }
 
+/// As on a worker: the exchange is a task, and another one keeps the thread busy, so that the reactor
+/// has its turn now and then only.
+#[test]
+fn a_surplus_answer_that_the_reactor_has_not_told_of_answers_nobody() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime =
+        runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
+    let asking = async {
+        let busy = tokio::task::spawn_local(std::future::poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        }));
+        for _ in 0..50 {
+            let (connection, stream) = used().await;
+            stream.try_write(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsurplus").unwrap();
+            let failure = Ask::get().over(connection).await.unwrap_err();
+            assert!(matches!(failure, Failure::Unsent(_)), "{failure:?}");
+        }
+        busy.abort();
+    };
+    runtime.block_on(async { tokio::task::spawn_local(asking).await.unwrap() });
+}
+
 #[tokio::test]
 async fn a_close_instead_of_an_answer_says_whether_the_connection_was_fresh() {
     for after in [After::Close, After::Reset] {
