@@ -3,8 +3,11 @@
 pub(crate) mod balance;
 pub(crate) mod compile;
 pub(crate) mod ramp;
+#[cfg(test)]
+mod scale;
 pub(crate) mod view;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -40,17 +43,20 @@ impl Pool {
         previous: Option<&Self>,
         workers: usize,
     ) -> Self {
-        let known = |spec: &EndpointSpec| {
-            previous?.endpoints.iter().find(|endpoint| endpoint.is(spec)).cloned()
+        let known: HashMap<_, _> = previous
+            .into_iter()
+            .flat_map(|pool| &pool.endpoints)
+            .map(|endpoint| ((&endpoint.id, endpoint.address), endpoint))
+            .collect();
+        let endpoint = |spec: &EndpointSpec| match known.get(&(&spec.id, spec.address)) {
+            Some(known) if known.is(spec) => Arc::clone(known),
+            _ => Arc::new(Endpoint::new(spec, workers)),
         };
         Self {
             service: service.clone(),
             color,
             generation,
-            endpoints: endpoints
-                .iter()
-                .map(|spec| known(spec).unwrap_or_else(|| Arc::new(Endpoint::new(spec, workers))))
-                .collect(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
             in_flight: (0..workers).map(|_| Arc::default()).collect(),
             hangup: AtomicU8::new(0),
         }

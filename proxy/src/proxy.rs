@@ -214,10 +214,17 @@ impl Handle {
             process: process::stats(),
             ..Snapshot::default()
         };
-        for pool in self.pools() {
-            let live = shared.table.load().pools().any(|other| Arc::ptr_eq(other, &pool));
-            let stats = pool.stats(!live, now);
-            let service = snapshot.services.iter_mut().find(|s| s.name == stats.service.as_str());
+        let pools = self.pools();
+        // Loaded after the pools were: one that is not in it is retired, and not too new for it.
+        let table = shared.table.load();
+        for pool in pools {
+            let live = table.pool(&pool.service, pool.color);
+            let is_live = live.is_some_and(|live| Arc::ptr_eq(live, &pool));
+            let stats = pool.stats(!is_live, now);
+            // The registry gives them out by name.
+            let place =
+                snapshot.services.binary_search_by(|s| s.name.as_str().cmp(stats.service.as_str()));
+            let service = place.ok().and_then(|place| snapshot.services.get_mut(place));
             if let Some(color) = service.and_then(|s| s.colors.get_mut(stats.color.index())) {
                 color.requests_in_flight += stats.requests;
                 color.streams_in_flight += stats.streams;

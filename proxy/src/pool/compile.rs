@@ -1,5 +1,6 @@
 //! The live table: a [`TableSpec`] compiled into the objects that requests use.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -18,6 +19,7 @@ pub(crate) struct Table {
     pub(crate) generation: Generation,
     pub(crate) router: Router,
     pub(crate) services: Vec<Service>,
+    places: HashMap<ServiceName, usize>,
     pub(crate) policy: Arc<Policy>,
 }
 
@@ -117,9 +119,10 @@ impl Table {
             return Err(TableError::Outdated { offered, live });
         }
         let mut services: Vec<Service> = Vec::with_capacity(spec.services.len());
+        let mut places = HashMap::with_capacity(spec.services.len());
         let mut health = Vec::new();
         for mut service in spec.services {
-            if services.iter().any(|other| other.settings.name == service.name) {
+            if places.insert(service.name.clone(), services.len()).is_some() {
                 return Err(TableError::DoubleService(service.name));
             }
             let limits = &spec.policy.limits;
@@ -129,12 +132,22 @@ impl Table {
             health.extend(found.map(|(share, spec)| (Arc::clone(&share.pool), spec.endpoints)));
             services.push(Service::compile(service, shares, limits, registry)?);
         }
-        let router = Router::new(&spec.routes, |name| {
-            services.iter().position(|service| service.settings.name == *name)
-        })
-        .map_err(RouteError)?;
+        let router =
+            Router::new(&spec.routes, |name| places.get(name).copied()).map_err(RouteError)?;
         let policy = Arc::new(spec.policy);
-        Ok(Draft { table: Self { generation: spec.generation, router, services, policy }, health })
+        let table = Self { generation: spec.generation, router, services, places, policy };
+        Ok(Draft { table, health })
+    }
+
+    /// The place of a service in [`Table::services`].
+    pub(crate) fn place(&self, name: &ServiceName) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    /// The pool that serves as one color of a service.
+    pub(crate) fn pool(&self, service: &ServiceName, color: Color) -> Option<&Arc<Pool>> {
+        let service = self.services.get(self.place(service)?)?;
+        service.shares.iter().map(|share| &share.pool).find(|pool| pool.color == color)
     }
 
     /// The pools that requests may be given.
@@ -196,7 +209,7 @@ fn share_pool(
     previous: &Table,
     registry: &Registry,
 ) -> Arc<Pool> {
-    let old = previous.pools().find(|pool| pool.service == *service && pool.color == spec.color);
+    let old = previous.pool(service, spec.color);
     match old {
         Some(old) if old.matches(&spec.endpoints) => Arc::clone(old),
         _ => Arc::new(Pool::new(

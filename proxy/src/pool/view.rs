@@ -1,6 +1,7 @@
 //! A worker's own side of the live table: its pools, their idle connections, and the leases.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::pool::compile::{Service, Settings, Table};
 use crate::pool::ramp::Trials;
 use crate::pool::{Endpoint, InFlight, Pool};
 use crate::route::router::Route;
-use crate::table::ServiceName;
+use crate::table::{Color, ServiceName};
 use crate::upstream::Connection;
 
 /// One worker's view of one table.
@@ -26,24 +27,17 @@ impl View {
     /// The view of `table`. Pools and endpoints that were in `previous` already keep their idle
     /// connections; what is gone closes them at once.
     pub(crate) fn new(table: Arc<Table>, previous: Option<&Self>, worker: usize) -> Self {
-        let old_pools = || previous.iter().flat_map(|view| &view.services).flat_map(|s| &s.pools);
-        let services = table
-            .services
-            .iter()
-            .map(|service| {
-                LocalService::new(service, worker, |pool| {
-                    old_pools().map(|share| &share.pool).find(|old| {
-                        old.pool.service == pool.service && old.pool.color == pool.color
-                    })
-                })
-            })
-            .collect();
+        let services = table.services.iter();
+        let services =
+            services.map(|service| LocalService::new(service, previous, worker)).collect();
         let view = Self { table, services };
-        for share in old_pools() {
-            for endpoint in &share.pool.endpoints {
-                if !view.has(endpoint) {
-                    endpoint.retire();
-                }
+        // All that the old view has are marked, then those that the new one has are not.
+        for (view, retired) in previous.into_iter().map(|old| (old, true)).chain([(&view, false)]) {
+            view.endpoints().for_each(|endpoint| endpoint.retired.set(retired));
+        }
+        for endpoint in previous.into_iter().flat_map(Self::endpoints) {
+            if endpoint.is_retired() {
+                endpoint.idle.borrow_mut().clear();
             }
         }
         view
@@ -51,7 +45,7 @@ impl View {
 
     /// A service by its name.
     pub(crate) fn service(&self, name: &ServiceName) -> Option<&LocalService> {
-        self.services.iter().find(|service| service.settings.settings.name == *name)
+        self.services.get(self.table.place(name)?)
     }
 
     /// The route of a request, and the service it leads to.
@@ -60,9 +54,14 @@ impl View {
         Some((route, self.services.get(route.service)?))
     }
 
-    fn has(&self, endpoint: &Rc<LocalEndpoint>) -> bool {
+    fn pool(&self, service: &ServiceName, color: Color) -> Option<&Rc<LocalPool>> {
+        let pools = self.service(service)?.pools.iter();
+        pools.map(|share| &share.pool).find(|pool| pool.pool.color == color)
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = &Rc<LocalEndpoint>> {
         let pools = self.services.iter().flat_map(|service| &service.pools);
-        pools.flat_map(|share| &share.pool.endpoints).any(|other| Rc::ptr_eq(other, endpoint))
+        pools.flat_map(|share| &share.pool.endpoints)
     }
 
     /// The work of each second: closes idle connections that have been so for too long, refills
@@ -128,11 +127,7 @@ pub(crate) struct LocalShare {
 }
 
 impl LocalService {
-    fn new<'a>(
-        service: &Service,
-        worker: usize,
-        old: impl Fn(&Pool) -> Option<&'a Rc<LocalPool>>,
-    ) -> Self {
+    fn new(service: &Service, previous: Option<&View>, worker: usize) -> Self {
         let settings = Rc::new(LocalSettings {
             settings: Arc::clone(&service.settings),
             counters: Arc::clone(&service.counters),
@@ -140,7 +135,8 @@ impl LocalService {
             retry_budget: Cell::new(RETRY_COST * RETRY_BURST),
         });
         let pools = service.shares.iter().map(|share| {
-            let pool = match old(&share.pool) {
+            let old = previous.and_then(|view| view.pool(&share.pool.service, share.pool.color));
+            let pool = match old {
                 Some(old) if Arc::ptr_eq(&old.pool, &share.pool) => Rc::clone(old),
                 old => Rc::new(LocalPool::new(
                     Arc::clone(&share.pool),
@@ -170,17 +166,13 @@ pub(crate) struct LocalPool {
 
 impl LocalPool {
     fn new(pool: Arc<Pool>, counters: &ServiceCounters, old: Option<&Self>, worker: usize) -> Self {
-        let known = |endpoint: &Arc<Endpoint>| {
-            let mut endpoints = old?.endpoints.iter();
-            endpoints.find(|local| Arc::ptr_eq(&local.endpoint, endpoint)).cloned()
+        let old = old.into_iter().flat_map(|old| &old.endpoints);
+        let known: HashMap<_, _> = old.map(|old| (Arc::as_ptr(&old.endpoint), old)).collect();
+        let local = |endpoint| match known.get(&Arc::as_ptr(endpoint)) {
+            Some(known) => Rc::clone(known),
+            None => Rc::new(LocalEndpoint::new(endpoint, worker)),
         };
-        let endpoints: Vec<_> = pool
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                known(endpoint).unwrap_or_else(|| Rc::new(LocalEndpoint::new(endpoint, worker)))
-            })
-            .collect();
+        let endpoints: Vec<_> = pool.endpoints.iter().map(local).collect();
         Self {
             credits: RefCell::new(vec![0; endpoints.len()]),
             cursor: Cell::new(worker),
@@ -219,16 +211,10 @@ impl LocalEndpoint {
         }
     }
 
-    /// Whether the live table does not name this endpoint any more.
+    /// Whether the live table does not name this endpoint any more: then its idle connections have
+    /// been closed, and those in use are when they are given back.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.get()
-    }
-
-    /// No table names this endpoint any more: its idle connections close now, those in use when
-    /// they are given back.
-    fn retire(&self) {
-        self.retired.set(true);
-        self.idle.borrow_mut().clear();
     }
 }
 
@@ -313,4 +299,27 @@ const MAX_IDLE: usize = 512;
 
 fn idle_ticks(settings: &Settings) -> u64 {
     crate::time::ticks(settings.timeouts.upstream_idle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::counters::Registry;
+    use crate::pool::scale::tables;
+
+    #[test]
+    fn only_endpoints_that_the_live_table_does_not_name_are_retired() {
+        let [first, second, third] = tables(&Registry::new(1), 2);
+        let first = View::new(first, None, 0);
+        let second = View::new(second, Some(&first), 0);
+        let third = View::new(third, Some(&second), 0);
+        let retired = |view: &View| view.endpoints().map(|it| it.is_retired()).collect::<Vec<_>>();
+        assert_eq!(retired(&first), [true, true, false, false].repeat(2));
+        assert_eq!(retired(&second), [false; 8]);
+        let kept = |a: &View, b: &View| {
+            a.endpoints().zip(b.endpoints()).map(|(a, b)| Rc::ptr_eq(a, b)).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&first, &second), [false, false, true, true].repeat(2));
+        assert_eq!(kept(&second, &third), [true; 8]);
+    }
 }

@@ -1,6 +1,7 @@
 //! From host and path to a service.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use crate::table::{HostPattern, RouteSpec, ServiceName};
@@ -75,9 +76,12 @@ impl Router {
                 HostPattern::Exact(host) => router.exact.entry(host.clone()).or_default(),
                 HostPattern::Wildcard(parent) => router.wildcard.entry(parent.clone()).or_default(),
             };
-            // A stable place for equal lengths: the first one named stays ahead.
-            let place = paths.partition_point(|other| other.prefix.len() >= route.prefix.len());
-            paths.insert(place, route);
+            paths.push(route);
+        }
+        let hosts = router.exact.values_mut().chain(router.wildcard.values_mut());
+        for paths in hosts.chain([&mut router.any]) {
+            // Stable: of equal lengths the first one named stays ahead.
+            paths.sort_by_key(|route| Reverse(route.prefix.len()));
         }
         Ok(router)
     }
