@@ -12,7 +12,7 @@ use crate::table::{
 };
 
 /// Eight times the services may take eight times as long, and not 64 times.
-const MOST: f64 = 24.0;
+const MOST: f64 = 16.0;
 
 /// Services of four endpoints, each with a path of its own on one host; with `round` the addresses
 /// of two endpoints change.
