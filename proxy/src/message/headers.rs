@@ -130,6 +130,19 @@ pub(crate) fn says_close(headers: &HeaderMap) -> bool {
     headers.get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 
+/// Whether credentials or a list of challenges are of a scheme that authenticates the connection
+/// they come on, and not the request.
+///
+/// A quoted string with such a word behind a comma counts too: an unbound connection that is taken
+/// for a bound one is only not shared.
+#[must_use]
+pub(crate) fn binds_connection(authentication: &HeaderValue) -> bool {
+    tokens(authentication).any(|member| {
+        let scheme = member.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
+}
+
 /// Removes the fields that a `Connection` value names, in any case (RFC 9110 §7.6.1).
 pub(crate) fn remove_named(headers: &mut HeaderMap, connection: &HeaderValue) {
     for option in options(connection) {

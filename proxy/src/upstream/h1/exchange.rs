@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, Version};
+use http::{StatusCode, Version, header};
 use http_body::Body;
 use tokio::time::Sleep;
 
@@ -104,6 +104,11 @@ impl<'a, 'w> Exchange<'a, 'w> {
                 head: parts.method == http::Method::HEAD,
                 trailers: headers::accepts_trailers(&parts.headers),
                 upgrade: outgoing.upgrade,
+                binding: parts
+                    .headers
+                    .get_all(header::AUTHORIZATION)
+                    .iter()
+                    .any(headers::binds_connection),
             },
             watch,
             patience: expects.then(|| Box::pin(tokio::time::sleep(CONTINUE_WAIT))),
@@ -217,7 +222,7 @@ impl<'a, 'w> Exchange<'a, 'w> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let Head { parts, framing, keep_alive } = head;
+        let Head { parts, framing, keep_alive, .. } = head;
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             // RFC 9110 §7.8: the protocol changes behind the request, which must be whole by then.
             if !self.sender.is_sent() {

@@ -16,6 +16,7 @@ pub fn response(bytes: &[u8]) {
         head: flags & 1 != 0,
         trailers: flags & 2 != 0,
         upgrade: (flags & 4 != 0).then_some(&protocol),
+        binding: flags & 8 != 0,
     };
     let mut whole = BytesMut::from(bytes);
     let at_once = response::parse(&mut whole, 0, &asked);
@@ -43,8 +44,9 @@ pub fn response(bytes: &[u8]) {
     assert_eq!(body(head.framing, &whole, usize::MAX), body(head.framing, &whole, 1));
 }
 
-fn facts(head: &Head) -> (http::StatusCode, &http::HeaderMap, Framing, bool) {
-    (head.parts.status, &head.parts.headers, head.framing, head.keep_alive)
+fn facts(head: &Head) -> (http::StatusCode, &http::HeaderMap, Framing, [bool; 2]) {
+    let flags = [head.keep_alive, head.binds_connection];
+    (head.parts.status, &head.parts.headers, head.framing, flags)
 }
 
 /// The data, how it ended, and what was left.

@@ -20,6 +20,8 @@ pub(super) struct Asked<'a> {
     pub(super) trailers: bool,
     /// The protocols we asked to change to.
     pub(super) upgrade: Option<&'a HeaderValue>,
+    /// The client authenticates by a scheme that holds for the connection.
+    pub(super) binding: bool,
 }
 
 /// The head of a response, fit to be passed on: no hop-by-hop field, no framing.
@@ -29,6 +31,13 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// Whether the upstream will take another request behind this one.
     pub(super) keep_alive: bool,
+    /// Whether the upstream may take whatever else comes on this connection for what this client
+    /// says: NTLM and Negotiate (RFC 4559) authenticate the connection, against RFC 9110 §3.3.
+    #[cfg_attr(
+        not(any(fuzzing, test)),
+        expect(dead_code, reason = "whoever pins connections will read it")
+    )]
+    pub(super) binds_connection: bool,
 }
 
 /// Takes a head from the front of `input`; `None` if it is not all here. The bytes up to `parsed`
@@ -95,6 +104,8 @@ struct Reading {
     chunked: bool,
     connection: Options,
     upgrades: Vec<HeaderValue>,
+    /// A challenge names a scheme that holds for the connection.
+    binding: bool,
 }
 
 /// What the `Connection` field says (RFC 9110 §7.6.1).
@@ -127,6 +138,7 @@ impl Reading {
             chunked: false,
             connection: Options::default(),
             upgrades: Vec::new(),
+            binding: false,
         };
         for field in response.headers.iter() {
             let name = HeaderName::from_bytes(field.name.as_bytes())
@@ -168,6 +180,9 @@ impl Reading {
         if name == header::UPGRADE {
             self.upgrades.push(value);
             return Ok(());
+        }
+        if name == header::WWW_AUTHENTICATE || name == header::PROXY_AUTHENTICATE {
+            self.binding |= headers::binds_connection(&value);
         }
         if headers::passes_downstream(&name, asked.trailers) {
             self.parts.headers.append(name, value);
@@ -226,7 +241,9 @@ impl Reading {
             && !threatens
             && !self.connection.close
             && (!self.http10 || self.connection.keep_alive);
-        Ok(Head { parts: self.parts, framing, keep_alive })
+        let challenges = matches!(status.as_u16(), 401 | 407);
+        let binds_connection = asked.binding || (challenges && self.binding);
+        Ok(Head { parts: self.parts, framing, keep_alive, binds_connection })
     }
 
     /// RFC 9110 §7.8: a 101 is an answer to what we asked for, or an attack.

@@ -1,6 +1,7 @@
 //! Exchanges with an upstream that plays a script, over real sockets.
 
 mod answers;
+mod authentication;
 mod failures;
 mod requests;
 mod upgrades;
