@@ -93,11 +93,12 @@ fn read(bytes: &[u8], step: usize) -> Option<Head> {
 const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 40_000);
 
 /// Fields that Cutover writes, whatever the client sent under their names.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
     "x-real-ip",
     "x-request-id",
+    "x-request-start",
 ];
