@@ -1,7 +1,7 @@
-//! From a request to the head of its answer: attempts, deadlines, and when to try again.
+//! From a request to the head of its answer: attempts and their deadlines.
 
-mod attempts;
 mod connect;
+mod retry;
 pub(crate) mod waiting_room;
 
 use std::future::poll_fn;
@@ -11,17 +11,17 @@ use std::task::Poll;
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, response};
+use http_body::Body as _;
 
-use crate::exchange::record::Record;
+use self::connect::{Connected, connect};
+use self::retry::{Facts, Failed, History, Verdict};
+use self::waiting_room::Seeker;
+use crate::exchange::record::{Record, Turn};
 use crate::exchange::request_body::{BodyError, RequestBody};
-use crate::forward::attempts::{Attempts, Resends, Trouble};
-use crate::forward::connect::{Connected, NotConnected, connect};
-use crate::forward::waiting_room::Seeker;
 use crate::message::headers::Outgoing;
 use crate::message::reason::Reason;
-use crate::metrics::counters::{Retry, UpstreamError};
 use crate::pool::balance::Traits;
-use crate::pool::view::{Lease, LocalSettings};
+use crate::pool::view::{Lease, LocalEndpoint};
 use crate::upstream::{Connection, Failure, Progress, Reply, ResponseBody, Stage, Watch, exchange};
 use crate::worker::Worker;
 
@@ -32,125 +32,150 @@ pub(crate) struct Forward<'a> {
     pub(crate) parts: &'a Parts,
     pub(crate) outgoing: Outgoing<'a>,
     pub(crate) traits: Traits<'a>,
+    /// Keeps the lease of the attempt under way, and of the one that answered.
     pub(crate) record: &'a mut Record,
 }
 
-/// The answer of an upstream, and the hold on the pool that gave it.
+/// The answer of an upstream.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) lease: Lease,
-    pub(crate) kind: Kind,
-}
-
-/// The two ways an exchange can go on behind its head.
-#[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum Answered {
     /// A response with its body.
     Response(response::Parts, ResponseBody<RequestBody>),
     /// `101`: from here on a tunnel.
     Switching(response::Parts, Box<Connection>),
 }
 
-/// Why there is no answer, and who was the last to fail.
+impl Answered {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Response(head, _) | Self::Switching(head, _) => head.status,
+        }
+    }
+}
+
+/// What the attempts so far mean for the next one.
 #[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) reason: Reason,
-    pub(crate) lease: Option<Lease>,
+struct Attempts {
+    /// The endpoints that had the request, or took no connection.
+    tried: Vec<Rc<LocalEndpoint>>,
+    /// The last endpoint that had the request.
+    had: Option<Rc<LocalEndpoint>>,
+    /// Why the last one failed; what the client is told if there is no other.
+    last: Reason,
+    /// Whether only a new connection will do, because an old one turned out closed.
+    fresh_only: bool,
+    is_bodiless: bool,
+    history: History,
+}
+
+/// How an attempt failed, and what there is to say about it.
+#[derive(Debug)]
+struct Fault {
+    failed: Failed,
+    /// Told instead of what the kind of failure says.
+    reason: Option<Reason>,
 }
 
 impl Forward<'_> {
-    /// Sends the request to endpoints of its service until one answers.
-    ///
-    /// Guarantee 3: what has not been sent may be sent again, whatever it is; what may have been
-    /// executed is sent again only if it is idempotent (RFC 9110 §9.2.2) and its body is untouched.
-    /// An endpoint that does not answer in time, or with no valid head, counts as failed, and another
-    /// one is asked, once.
+    /// Sends the request to endpoints of its service until one answers, or none may be asked any
+    /// more: see [`retry`].
     ///
     /// # Errors
     /// The reason of the last failure.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection in use; the record books a client that went away.
     pub(crate) async fn send(
         mut self,
         mut seeker: Seeker,
-        first: Option<Lease>,
         mut body: Option<RequestBody>,
         interim: &mut dyn FnMut(StatusCode, &HeaderMap),
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answered, Reason> {
         seeker.service().earn_retry();
-        let mut attempts = Attempts::new(seeker.service(), body.as_ref());
-        let mut next = first;
+        let mut attempts = Attempts {
+            tried: Vec::new(),
+            had: None,
+            last: Reason::NoEndpoint,
+            fresh_only: false,
+            is_bodiless: body.as_ref().is_none_or(RequestBody::is_end_stream),
+            history: History::default(),
+        };
         loop {
-            let lease = match next.take() {
-                Some(lease) => lease,
-                None => seeker
-                    .lease(&self.parts.method, &self.traits, &mut attempts.tried, attempts.last)
-                    .await
-                    .map_err(|reason| Refusal { reason, lease: None })?,
-            };
-            self.record.attempt(&lease);
-            let connected = connect(self.worker, &lease, attempts.fresh_only).await;
-            let Connected { connection, trial } = match connected {
-                Ok(connected) => connected,
-                Err(failure) => {
-                    self.not_connected(&lease, &failure, &mut attempts);
-                    continue;
-                }
-            };
-            if attempts.awaits_restart(&seeker) {
-                if attempts.look_again(&lease.endpoint) {
-                    continue;
-                }
-                self.record.failed(&lease, UpstreamError::Closed);
-                return Err(Refusal { reason: Reason::UpstreamClosed, lease: Some(lease) });
-            }
-            let failure = match self.attempt(&lease, connection, &mut body, interim).await {
-                Ok(kind) => {
-                    if let Some(trial) = trial {
-                        trial.pass();
+            let (method, last) = (&self.parts.method, attempts.last);
+            let lease = seeker.lease(method, &self.traits, &mut attempts.tried, last).await?;
+            let lease = self.record.attempt(lease);
+            let failed = match connect(self.worker, lease, attempts.fresh_only).await {
+                Ok(connected) => {
+                    if self.awaits_restart(&mut attempts, &seeker)? {
+                        continue;
                     }
-                    lease.endpoint.endpoint.note_success();
-                    return Ok(Answer { lease, kind });
+                    match self.attempt(connected, &mut body, interim).await {
+                        Ok(answered) => return Ok(answered),
+                        Err(fault) => fault,
+                    }
                 }
-                Err(failure) => failure,
+                Err(failed) => {
+                    attempts.history.note_down();
+                    Fault { failed, reason: None }
+                }
             };
-            attempts.had(&lease.endpoint);
-            attempts.resends.elsewhere = seeker.has_other(&attempts.tried);
-            let Some(retry) =
-                self.judge(&lease, &attempts.service, &failure, &mut attempts.resends)
-            else {
-                let reason = self.refuse(&lease, failure);
-                return Err(Refusal { reason, lease: Some(lease) });
-            };
-            attempts.again(retry, &failure);
+            self.judge(failed, &mut attempts, &seeker)?;
         }
     }
 
-    /// Books an endpoint that took no connection; the request has not been sent.
-    fn not_connected(&mut self, lease: &Lease, failure: &NotConnected, attempts: &mut Attempts) {
-        let retries = &attempts.service.slot.retries;
-        match *failure {
-            NotConnected::Retired => retries.count(Retry::Stale),
-            NotConnected::Failed(error) => {
-                self.record.failed(lease, error);
-                lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
-                attempts.last = match error {
-                    UpstreamError::ConnectTimeout => Reason::ConnectTimeout,
-                    _ => Reason::ConnectFailed,
-                };
-                retries.count(Retry::ConnectFailed);
-                attempts.tried.push(Rc::clone(&lease.endpoint));
-            }
+    /// Whether to look again later, since the endpoint that takes connections now may be the app
+    /// that broke them: it is another one only if the endpoint has been down, out of the table or
+    /// without a connection in between.
+    fn awaits_restart(&mut self, attempts: &mut Attempts, seeker: &Seeker) -> Result<bool, Reason> {
+        if seeker.has_met_none() || attempts.had.as_ref().is_some_and(|had| had.is_retired()) {
+            attempts.history.note_down();
         }
-        attempts.resends.note_down();
+        if !attempts.history.awaits_restart() {
+            return Ok(false);
+        }
+        if let Some(lease) = self.record.lease() {
+            attempts.tried.push(Rc::clone(&lease.endpoint));
+        }
+        if attempts.history.may_look_again() {
+            return Ok(true);
+        }
+        self.record.failed(Failed::Closed { reused: false, consumed: false }.error(true));
+        Err(Reason::UpstreamClosed)
     }
 
     /// One exchange on one connection, under its deadlines.
     async fn attempt(
         &mut self,
+        Connected { connection, trial }: Connected,
+        body: &mut Option<RequestBody>,
+        interim: &mut dyn FnMut(StatusCode, &HeaderMap),
+    ) -> Result<Answered, Fault> {
+        let Some(lease) = self.record.lease() else {
+            return Err(Fault { failed: Failed::Ended, reason: None });
+        };
+        let mut turn = Turn::default();
+        let reply = self.exchange(lease, connection, body, interim, &mut turn).await?;
+        if let Some(trial) = trial {
+            trial.pass();
+        }
+        lease.endpoint.endpoint.note_success();
+        let answered = match reply {
+            Reply::Response(parts, body) => Answered::Response(parts, body),
+            Reply::Switching(parts, connection) => Answered::Switching(parts, connection),
+        };
+        self.record.answered_by_app(answered.status(), &turn);
+        Ok(answered)
+    }
+
+    /// Sends the request and waits for the head of its answer, for as long as that may take.
+    async fn exchange(
+        &self,
         lease: &Lease,
         connection: Box<Connection>,
         body: &mut Option<RequestBody>,
         interim: &mut dyn FnMut(StatusCode, &HeaderMap),
-    ) -> Result<Kind, Trouble> {
+        turn: &mut Turn,
+    ) -> Result<Reply<RequestBody>, Fault> {
         let limit = lease.service.settings.timeouts.response_header;
         let progress = Progress::default();
         let _sent = Sent { lease, progress: &progress };
@@ -158,118 +183,98 @@ impl Forward<'_> {
         let mut exchange = pin!(exchange(connection, self.parts, &self.outgoing, body, watch));
         let mut sleep = self.worker.timers.sleep(limit);
         let mut seen = (Stage::Receiving, 0);
-        let outcome = poll_fn(|cx| {
+        poll_fn(|cx| {
             if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
-                return Poll::Ready(outcome.map_err(Trouble::Failure));
+                return Poll::Ready(outcome.map_err(Fault::from));
             }
             if lease.is_hung_up() {
                 lease.note_forced();
-                return Poll::Ready(Err(Trouble::Drained));
+                return Poll::Ready(Err(Fault { failed: Failed::Ended, reason: None }));
             }
             // The clock of the answer runs while the upstream is the one to move: from the last byte
             // it took. While the client is, the body keeps time itself.
             let now = (progress.stage(), progress.written());
+            turn.note(now.0);
             if now != seen || now.0 == Stage::Receiving {
                 seen = now;
                 sleep.reset(limit);
             }
-            Pin::new(&mut sleep).poll(cx).map(|()| Err(Trouble::Timeout))
+            let timeout = Pin::new(&mut sleep).poll(cx);
+            timeout.map(|()| Err(Fault { failed: Failed::Timeout, reason: None }))
         })
-        .await;
-        Ok(match outcome? {
-            Reply::Response(parts, body) => Kind::Response(parts, body),
-            Reply::Switching(parts, connection) => Kind::Switching(parts, connection),
-        })
+        .await
     }
 
-    /// Whether the request may be sent again after a failure, and as what it counts.
-    ///
-    /// What may have been executed is sent again once for each endpoint of the pool at most: enough
-    /// to get past a stale connection and every bad endpoint, and no more, since the request itself
-    /// may be what kills them. Then only an app that has been down in between gets it once more: one
-    /// that is being stopped resets an old connection and then a new one.
+    /// Books a failure, and prepares the next attempt if there may be one.
     fn judge(
         &mut self,
-        lease: &Lease,
-        service: &LocalSettings,
-        failure: &Trouble,
-        resends: &mut Resends,
-    ) -> Option<Retry> {
-        match failure {
-            Trouble::Failure(Failure::Unsent(_)) => Some(Retry::Stale),
-            Trouble::Failure(Failure::Refused(_)) => {
-                self.record.failed(lease, UpstreamError::ConnectFailed);
-                lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
-                Some(Retry::ConnectFailed)
-            }
-            Trouble::Failure(Failure::Closed { reused, consumed: false, .. })
-                if self.parts.method.is_idempotent() =>
-            {
-                if resends.done >= lease.pool.endpoints.len() {
-                    return resends.await_restart().then_some(Retry::Closed);
-                }
-                if *reused {
-                    return Some(Retry::Stale);
-                }
-                lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
-                (resends.is_free() || service.spend_retry()).then_some(Retry::Closed)
-            }
-            Trouble::Failure(Failure::Closed { reused: false, .. }) => {
-                lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
-                None
-            }
-            Trouble::Timeout => {
-                self.ask_another(lease, resends, UpstreamError::Timeout, Retry::Timeout)
-            }
-            Trouble::Failure(Failure::Io(_)) => {
-                self.ask_another(lease, resends, UpstreamError::Closed, Retry::Closed)
-            }
-            Trouble::Failure(Failure::Malformed(_)) => {
-                self.ask_another(lease, resends, UpstreamError::Malformed, Retry::Malformed)
-            }
-            Trouble::Drained | Trouble::Failure(_) => None,
+        fault: Fault,
+        attempts: &mut Attempts,
+        seeker: &Seeker,
+    ) -> Result<(), Reason> {
+        let failed = fault.failed;
+        let Some(lease) = self.record.lease() else {
+            return Err(failed.reason());
+        };
+        attempts.tried.push(Rc::clone(&lease.endpoint));
+        if !matches!(failed, Failed::ConnectTimeout | Failed::Refused | Failed::Retired) {
+            attempts.had = Some(Rc::clone(&lease.endpoint));
         }
-    }
-
-    /// An endpoint had the whole request and gave no answer that can be used: another one, once.
-    fn ask_another(
-        &mut self,
-        lease: &Lease,
-        resends: &mut Resends,
-        error: UpstreamError,
-        retry: Retry,
-    ) -> Option<Retry> {
-        lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
-        let again = self.parts.method.is_idempotent() && resends.may_ask_another();
-        if again {
-            self.record.failed(lease, error);
+        if failed.is_endpoints_fault() {
+            lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
         }
-        again.then_some(retry)
-    }
-
-    /// Counts a failure that nothing can be done about.
-    fn refuse(&mut self, lease: &Lease, failure: Trouble) -> Reason {
+        let facts = Facts {
+            is_idempotent: self.parts.method.is_idempotent(),
+            is_bodiless: attempts.is_bodiless,
+            endpoints: lease.pool.endpoints.len(),
+            has_other: seeker.has_other(&attempts.tried),
+        };
+        let retry = match attempts.history.judge(failed, facts) {
+            Verdict::Again(retry) => Some(retry),
+            Verdict::AgainIfAffordable(retry) => lease.service.spend_retry().then_some(retry),
+            Verdict::Final => None,
+        };
         let endpoint = &lease.endpoint.endpoint.id;
-        let (error, reason) = match failure {
-            Trouble::Drained => return Reason::Drained,
-            Trouble::Timeout => (UpstreamError::Timeout, Reason::UpstreamTimeout),
-            Trouble::Failure(Failure::Downstream(error)) => return reason_of(&error),
-            Trouble::Failure(Failure::Malformed(rule)) => {
-                tracing::warn!(%endpoint, rule, "malformed answer");
-                (UpstreamError::Malformed, Reason::UpstreamMalformed)
+        tracing::debug!(%endpoint, ?failed, ?retry, "an attempt failed");
+        if let Some(retry) = retry {
+            lease.service.slot.retries.count(retry);
+        }
+        self.record.failed(failed.error(retry.is_none()));
+        if retry.is_none() {
+            return Err(fault.reason.unwrap_or(failed.reason()));
+        }
+        attempts.last = failed.reason();
+        if matches!(failed, Failed::Retired | Failed::Stale | Failed::Closed { reused: true, .. }) {
+            // The same endpoint is fine; only its old connection was not.
+            attempts.fresh_only = true;
+            attempts.tried.pop();
+        }
+        Ok(())
+    }
+}
+
+impl From<Failure<BodyError>> for Fault {
+    fn from(failure: Failure<BodyError>) -> Self {
+        let mut reason = None;
+        let failed = match failure {
+            Failure::Unsent(_) => Failed::Stale,
+            Failure::Refused(_) => Failed::Refused,
+            Failure::Closed { reused, consumed, .. } => Failed::Closed { reused, consumed },
+            Failure::Io(_) => Failed::Broken,
+            Failure::Malformed(rule) => {
+                tracing::warn!(rule, "malformed answer");
+                Failed::Malformed
             }
-            Trouble::Failure(
-                failure @ (Failure::Closed { .. }
-                | Failure::Io(_)
-                | Failure::Refused(_)
-                | Failure::Unsent(_)),
-            ) => {
-                tracing::debug!(%endpoint, %failure, "no answer");
-                (UpstreamError::Closed, Reason::UpstreamClosed)
+            Failure::Downstream(error) => {
+                reason = Some(match error {
+                    BodyError::TooLarge => Reason::BodyTooLarge,
+                    BodyError::Idle | BodyError::TooSlow => Reason::BodyTimeout,
+                    BodyError::Client(_) => Reason::ClientBody,
+                });
+                Failed::Ended
             }
         };
-        self.record.failed(lease, error);
-        reason
+        Self { failed, reason }
     }
 }
 
@@ -282,13 +287,5 @@ struct Sent<'a> {
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
         self.lease.pool.slot.bytes_up.add(self.progress.body());
-    }
-}
-
-fn reason_of(error: &BodyError) -> Reason {
-    match error {
-        BodyError::TooLarge => Reason::BodyTooLarge,
-        BodyError::Idle | BodyError::TooSlow => Reason::BodyTimeout,
-        BodyError::Client(_) => Reason::ClientBody,
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::request::Parts;
-use http::response;
 use http_body::Body as _;
 
 use crate::exchange::answer::{refuse, reject};
@@ -16,16 +15,14 @@ use crate::exchange::response_body::Body;
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::{Answer, Exchange};
 use crate::forward::waiting_room::Seeker;
-use crate::forward::{self, Forward, Kind, Refusal};
+use crate::forward::{Answered, Forward};
 use crate::message::forwarded::Origin;
 use crate::message::headers::Outgoing;
 use crate::message::reason::Reason;
 use crate::message::validate::validate;
 use crate::metrics::log_line::LogLine;
 use crate::pool::balance::Traits;
-use crate::pool::view::Lease;
 use crate::upstream::ResponseBody;
-use crate::worker::Worker;
 
 /// Answers one request. Never fails: what goes wrong becomes an answer, or an aborted body.
 ///
@@ -52,7 +49,7 @@ pub(crate) async fn handle(
     let Some((route, service)) = view.route(head.host.as_deref().unwrap_or_default(), head.path)
     else {
         worker.slot.rejections.count(Reason::NoRoute);
-        return refuse(Reason::NoRoute, None, &mut record);
+        return refuse(Reason::NoRoute, &mut record);
     };
     let whole = &*head.target;
     let target = route.strip(whole).unwrap_or(Cow::Borrowed(whole));
@@ -63,11 +60,11 @@ pub(crate) async fn handle(
         .transpose();
     let body = match body {
         Ok(body) => body,
-        Err(reason) => return refuse(reason, None, &mut record),
+        Err(reason) => return refuse(reason, &mut record),
     };
     let traits = Traits { client: origin.client, headers: &parts.headers, target: whole };
     let mut seeker = Seeker::new(worker, &service.settings);
-    let first = seeker.first(&view, &parts.method, &traits);
+    seeker.look_first(&view, &parts.method, &traits);
     // From here on the request knows its pool only: the view would hold on to every pool there is.
     drop(view);
 
@@ -87,31 +84,19 @@ pub(crate) async fn handle(
         record: &mut record,
     };
     let mut interim = |status, headers: &_| (exchange.interim)(status, headers);
-    match forward.send(seeker, first, body, &mut interim).await {
-        Ok(forward::Answer { lease, kind: Kind::Response(head, body) }) => {
-            relay(worker, head, body, lease, record)
+    match forward.send(seeker, body, &mut interim).await {
+        Ok(Answered::Response(head, body)) => {
+            if is_stream(&body) {
+                record.become_stream();
+            }
+            Answer::Response(head, Body::upstream(body, record, worker))
         }
-        Ok(forward::Answer { lease, kind: Kind::Switching(head, connection) }) => {
-            record.answered(head.status, None);
-            Answer::Switching(head, Box::new(Tunnel::new(worker, connection, lease, record)))
+        Ok(Answered::Switching(head, connection)) => {
+            record.become_stream();
+            Answer::Switching(head, Box::new(Tunnel::new(worker, connection, record)))
         }
-        Err(Refusal { reason, lease }) => refuse(reason, lease.as_ref(), &mut record),
+        Err(reason) => refuse(reason, &mut record),
     }
-}
-
-/// Passes an upstream's answer on.
-fn relay(
-    worker: &Rc<Worker>,
-    head: response::Parts,
-    body: ResponseBody<RequestBody>,
-    lease: Lease,
-    mut record: Record,
-) -> Answer {
-    record.answered(head.status, None);
-    if is_stream(&body) {
-        lease.become_stream();
-    }
-    Answer::Response(head, Body::upstream(body, record, lease, worker))
 }
 
 /// Whether an answer gets the deadline of streams: nobody knows its end, or it is long.
@@ -135,7 +120,6 @@ fn log_line(parts: &Parts, origin: &Origin) -> LogLine {
         color: None,
         endpoint: None,
         attempts: 0,
-        upstream_started: None,
         upstream_time: None,
         reason: None,
     }

@@ -17,4 +17,4 @@ pub(crate) use self::connection::Connection;
 pub(crate) use self::h1::{ResponseBody, exchange};
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::h1::{fuzzing, write_head};
-pub(crate) use self::reply::{Failure, Progress, Reply, Stage, Watch};
+pub(crate) use self::reply::{Failure, Progress, Reply, RequestBody, Stage, Watch};

@@ -15,7 +15,8 @@ pub(crate) struct Counted {
     pub retried: u64,
     /// Requests that had to wait.
     pub held: u64,
-    /// Requests that no endpoint has answered.
+    /// Requests that no endpoint has answered, with 500 and above: not those that a client gave up or
+    /// that were refused for what was in them.
     pub unserved: u64,
 }
 
@@ -37,7 +38,7 @@ impl Counted {
             green: Figures::of(snapshot, service, Color::Green),
             retried: stats.map_or(0, |s| s.retries.values().sum()),
             held: stats.map_or(0, |s| s.held),
-            unserved: stats.map_or(0, |s| s.unserved.values().sum()),
+            unserved: stats.map_or(0, |s| s.unserved.range(500..).map(|(_, count)| count).sum()),
         }
     }
 

@@ -10,7 +10,6 @@ use super::response_body::Body;
 use crate::exchange::record::Record;
 use crate::message::reason::Reason;
 use crate::metrics::labels::Label;
-use crate::pool::view::Lease;
 use crate::worker::Worker;
 
 /// Says why an answer is ours and not the app's.
@@ -21,7 +20,7 @@ pub(crate) const X_CUTOVER_REASON: HeaderName = HeaderName::from_static("x-cutov
 pub(crate) fn reject(worker: &Rc<Worker>, rejection: Reason, record: &mut Record) -> Answer {
     worker.slot.rejections.count(rejection);
     let (status, reason) = (rejection.status(), rejection.as_str());
-    close(record, None, status, reason, rejection.sentence());
+    close(record, status, reason, rejection.sentence());
     let (head, text) = rejected(rejection);
     Answer::Response(head, Body::own(text))
 }
@@ -34,24 +33,18 @@ pub(crate) fn rejected(rejection: Reason) -> (response::Parts, String) {
     (head, text)
 }
 
-/// The answer to a request that nothing could serve; `lease` is the last that failed to.
-pub(crate) fn refuse(reason: Reason, lease: Option<&Lease>, record: &mut Record) -> Answer {
-    close(record, lease, reason.status(), reason.as_str(), reason.sentence());
+/// The answer to a request that nothing could serve.
+pub(crate) fn refuse(reason: Reason, record: &mut Record) -> Answer {
+    close(record, reason.status(), reason.as_str(), reason.sentence());
     let (head, text) =
         plain(reason.status(), reason.as_str(), reason.sentence(), reason.is_passing());
     Answer::Response(head, Body::own(text))
 }
 
 /// Writes the record at once: an answer of ours has no body to wait for.
-fn close(
-    record: &mut Record,
-    lease: Option<&Lease>,
-    status: StatusCode,
-    reason: &'static str,
-    sentence: &str,
-) {
-    record.answered(status, Some(reason));
-    record.finish(lease, sentence.len() as u64 + 1);
+fn close(record: &mut Record, status: StatusCode, reason: &'static str, sentence: &str) {
+    record.answered_by_us(status, reason);
+    record.finish(sentence.len() as u64 + 1);
 }
 
 fn plain(

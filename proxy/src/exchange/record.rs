@@ -8,17 +8,50 @@ use http::StatusCode;
 use crate::metrics::counters::UpstreamError;
 use crate::metrics::log_line::LogLine;
 use crate::pool::view::{Lease, LocalSettings};
+use crate::upstream::Stage;
 use crate::worker::Worker;
 
 /// Counts a request exactly once: at its end, or when it is dropped, whichever way that happens.
+///
+/// It owns the lease, so that every outcome is booked on the color that had the request, and the pool
+/// is let go only once that has been done.
 #[derive(Debug)]
 pub(crate) struct Record {
     worker: Rc<Worker>,
     started: Instant,
     outcome: Outcome,
     service: Option<Rc<LocalSettings>>,
+    /// That of the attempt under way, or of the one that answered.
+    lease: Option<Lease>,
+    /// When that attempt began.
+    attempted: Instant,
     /// Only while someone reads the log.
     line: Option<Box<LogLine>>,
+}
+
+/// Whose turn it is in an attempt: who keeps the other waiting.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Turn {
+    /// The client's: more of its body is to come.
+    Clients,
+    /// The upstream's, from the beginning.
+    #[default]
+    Upstreams,
+    /// The upstream's, since the last byte came from the client.
+    UpstreamsSince(Instant),
+}
+
+impl Turn {
+    /// Takes note of what the exchange waits for.
+    pub(crate) fn note(&mut self, stage: Stage) {
+        match (stage, *self) {
+            (Stage::Receiving, _) => *self = Self::Clients,
+            (Stage::Sent | Stage::Writing, Self::Clients) => {
+                *self = Self::UpstreamsSince(Instant::now());
+            }
+            (Stage::Sent | Stage::Writing, _) => {}
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,11 +69,14 @@ impl Record {
     /// when there is one.
     pub(crate) fn start(worker: &Rc<Worker>, line: impl FnOnce() -> LogLine) -> Self {
         let enabled = worker.shared.access_log.is_enabled();
+        let now = Instant::now();
         Self {
             worker: Rc::clone(worker),
-            started: Instant::now(),
+            started: now,
             outcome: Outcome::Open,
             service: None,
+            lease: None,
+            attempted: now,
             line: enabled.then(|| Box::new(line())),
         }
     }
@@ -53,27 +89,81 @@ impl Record {
         }
     }
 
-    /// An attempt begins.
-    pub(crate) fn attempt(&mut self, lease: &Lease) {
+    /// An attempt begins, on this lease; the one before it ends.
+    pub(crate) fn attempt(&mut self, lease: Lease) -> &Lease {
         if let Some(line) = &mut self.line {
             line.color = Some(lease.pool.pool.color);
             line.endpoint = Some(lease.endpoint.endpoint.id.clone());
             line.attempts += 1;
-            line.upstream_started = Some(Instant::now());
+        }
+        if self.lease.is_some() {
+            self.attempted = Instant::now();
+        }
+        self.lease.insert(lease)
+    }
+
+    /// The lease of the present attempt.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// The present attempt failed.
+    pub(crate) fn failed(&mut self, error: Option<UpstreamError>) {
+        if let (Some(lease), Some(error)) = (&self.lease, error) {
+            lease.pool.slot.errors.count(error);
         }
     }
 
-    /// An attempt failed.
-    pub(crate) fn failed(&mut self, lease: &Lease, error: UpstreamError) {
-        lease.pool.slot.errors.count(error);
+    /// The app has answered. Only its own time is compared when a release is judged: from the last
+    /// byte of the request to the head of the answer.
+    pub(crate) fn answered_by_app(&mut self, status: StatusCode, turn: &Turn) {
+        self.outcome = Outcome::Answered(status);
+        let now = Instant::now();
+        let took = match *turn {
+            Turn::Upstreams => Some(now - self.attempted),
+            Turn::UpstreamsSince(since) => Some(now - since),
+            // It answered early: how long the client takes says nothing of it.
+            Turn::Clients => None,
+        };
+        if let (Some(lease), Some(took)) = (&self.lease, took) {
+            lease.pool.slot.answered(took);
+        }
+        if let Some(line) = &mut self.line {
+            line.upstream_time = Some(now - self.attempted);
+        }
     }
 
-    /// The head of the answer is on its way to the client.
-    pub(crate) fn answered(&mut self, status: StatusCode, reason: Option<&'static str>) {
+    /// We answer ourselves.
+    pub(crate) fn answered_by_us(&mut self, status: StatusCode, reason: &'static str) {
         self.outcome = Outcome::Answered(status);
         if let Some(line) = &mut self.line {
-            line.reason = reason;
-            line.upstream_time = line.upstream_started.map(|at| at.elapsed());
+            line.reason = Some(reason);
+        }
+    }
+
+    /// From now on a stream, with the deadline of streams.
+    pub(crate) fn become_stream(&self) {
+        if let Some(lease) = &self.lease {
+            lease.become_stream();
+        }
+    }
+
+    /// Whether a drain deadline wants the request to end now.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::is_hung_up)
+    }
+
+    /// A drain deadline has ended it.
+    pub(crate) fn note_forced(&self) {
+        if let Some(lease) = &self.lease {
+            lease.note_forced();
+        }
+    }
+
+    /// Body bytes that went upstream behind the head of the answer.
+    pub(crate) fn uploaded(&self, bytes: u64) {
+        if let Some(lease) = &self.lease {
+            lease.pool.slot.bytes_up.add(bytes);
         }
     }
 
@@ -84,8 +174,8 @@ impl Record {
         }
     }
 
-    /// Writes the entry. `lease` is the one that served, `bytes` the body's length downstream.
-    pub(crate) fn finish(&mut self, lease: Option<&Lease>, bytes: u64) {
+    /// Writes the entry; `bytes` is the body's length downstream.
+    pub(crate) fn finish(&mut self, bytes: u64) {
         let status = match self.outcome {
             Outcome::Done => return,
             Outcome::Open => CLIENT_GONE,
@@ -93,7 +183,7 @@ impl Record {
         };
         self.outcome = Outcome::Done;
         let took = self.started.elapsed();
-        match (lease, &self.service) {
+        match (&self.lease, &self.service) {
             (Some(lease), _) => {
                 lease.pool.slot.finish(status, took);
                 lease.pool.slot.bytes_down.add(bytes);
@@ -115,7 +205,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.finish(None, 0);
+        self.finish(0);
     }
 }
 

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::message::reason::Reason;
 use crate::table::{BodyLimit, Limits};
 use crate::time::{Sleep, TICK, Timers, span};
+use crate::upstream;
 
 /// Where the body of a request comes from: the connection or stream that its head came on.
 pub(crate) trait Source: fmt::Debug {
@@ -33,6 +34,8 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     source: Rc<dyn Source>,
+    /// Taken before and not sent; these come first, the last one first.
+    put_back: Vec<Bytes>,
     timers: Rc<Timers>,
     max: u64,
     idle_timeout: Duration,
@@ -79,6 +82,7 @@ impl RequestBody {
         }
         Ok(Self {
             source,
+            put_back: Vec::new(),
             max,
             idle_timeout: limits.body_idle_timeout,
             min_rate: limits.min_body_rate,
@@ -143,6 +147,12 @@ impl RequestBody {
     }
 }
 
+impl upstream::RequestBody for RequestBody {
+    fn put_back(&mut self, pieces: Vec<Bytes>) {
+        self.put_back.extend(pieces.into_iter().rev());
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -151,6 +161,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(piece) = self.put_back.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         let Poll::Ready(piece) = self.source.poll_body(cx) else {
             return self.poll_deadlines(cx).map(|error| Some(Err(error)));
         };
@@ -159,11 +172,13 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_read()
+        self.put_back.is_empty() && self.source.is_read()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+        let put_back: u64 = self.put_back.iter().map(|piece| piece.len() as u64).sum();
+        let left = self.source.remaining();
+        left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + put_back))
     }
 }
 

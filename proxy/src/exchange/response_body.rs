@@ -10,7 +10,6 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::exchange::record::Record;
 use crate::exchange::request_body::RequestBody;
 use crate::metrics::counters::UpstreamError;
-use crate::pool::view::Lease;
 use crate::time::Sleep;
 use crate::upstream::{Failure, ResponseBody};
 use crate::worker::Worker;
@@ -24,12 +23,11 @@ pub(crate) enum Body {
     Upstream(Upstreamed),
 }
 
-/// A response body that owns its lease and its record until the last byte.
+/// A response body that owns its record, and with it the lease, until the last byte.
 #[derive(Debug)]
 pub(crate) struct Upstreamed {
     inner: ResponseBody<RequestBody>,
     record: Record,
-    lease: Lease,
     worker: Rc<Worker>,
     bytes: u64,
     /// Until when the upstream must have taken more of the request behind the end of its answer.
@@ -60,11 +58,10 @@ impl Body {
     pub(crate) fn upstream(
         inner: ResponseBody<RequestBody>,
         record: Record,
-        lease: Lease,
         worker: &Rc<Worker>,
     ) -> Self {
         let worker = Rc::clone(worker);
-        let mut body = Upstreamed { inner, record, lease, worker, bytes: 0, upload: None };
+        let mut body = Upstreamed { inner, record, worker, bytes: 0, upload: None };
         if body.inner.is_end_stream() {
             body.finish();
         }
@@ -93,14 +90,14 @@ impl Body {
     pub(crate) fn is_hung_up(&self) -> bool {
         match self {
             Self::Own(_) => false,
-            Self::Upstream(body) => body.lease.is_hung_up(),
+            Self::Upstream(body) => body.record.is_hung_up(),
         }
     }
 }
 
 impl Upstreamed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if self.lease.is_hung_up() {
+        if self.record.is_hung_up() {
             self.record.broken("drained");
             return Poll::Ready(Some(Err(BrokenOff::Drained)));
         }
@@ -124,8 +121,8 @@ impl Upstreamed {
                 Poll::Ready(Some(Err(BrokenOff::Client)))
             }
             Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(endpoint = %self.lease.endpoint.endpoint.id, %error, "truncated");
-                self.record.failed(&self.lease, UpstreamError::Truncated);
+                tracing::debug!(%error, "truncated");
+                self.record.failed(Some(UpstreamError::Truncated));
                 self.record.broken("upstream_truncated");
                 Poll::Ready(Some(Err(BrokenOff::Upstream)))
             }
@@ -134,7 +131,7 @@ impl Upstreamed {
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.lease.is_hung_up() {
+        if self.record.is_hung_up() {
             return Poll::Ready(());
         }
         let sent = self.inner.poll_upload(cx);
@@ -148,7 +145,9 @@ impl Upstreamed {
         if !self.inner.is_end_stream() {
             return Poll::Pending;
         }
-        let limit = self.lease.service.settings.timeouts.response_header;
+        let limit =
+            self.record.lease().map(|lease| lease.service.settings.timeouts.response_header);
+        let limit = limit.unwrap_or_default();
         let uploaded = self.inner.uploaded();
         let timers = &self.worker.timers;
         let (seen, sleep) = self.upload.get_or_insert_with(|| (uploaded, timers.sleep(limit)));
@@ -164,24 +163,25 @@ impl Upstreamed {
         if self.inner.is_uploading() {
             return;
         }
-        if let Some(connection) = self.inner.take_connection() {
-            self.lease.give_back(connection, self.worker.timers.now());
+        if let (Some(lease), Some(connection)) = (self.record.lease(), self.inner.take_connection())
+        {
+            lease.give_back(connection, self.worker.timers.now());
         }
         self.count();
     }
 
     /// Counts the request and its bytes; only the first call has an effect.
     fn count(&mut self) {
-        self.lease.pool.slot.bytes_up.add(self.inner.take_uploaded());
-        self.record.finish(Some(&self.lease), self.bytes);
+        self.record.uploaded(self.inner.take_uploaded());
+        self.record.finish(self.bytes);
     }
 }
 
 impl Drop for Upstreamed {
     fn drop(&mut self) {
         // A body that is not at its end when a drain deadline has passed was ended by it.
-        if !self.inner.is_end_stream() && self.lease.is_hung_up() {
-            self.lease.note_forced();
+        if !self.inner.is_end_stream() && self.record.is_hung_up() {
+            self.record.note_forced();
         }
         // Does nothing where the body has come to its end.
         self.count();

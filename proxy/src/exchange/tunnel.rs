@@ -12,7 +12,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::copy::End;
 use crate::exchange::record::Record;
-use crate::pool::view::Lease;
 use crate::time::Sleep;
 use crate::upstream::Connection;
 use crate::worker::Worker;
@@ -22,21 +21,14 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     connection: Box<Connection>,
-    lease: Lease,
     record: Record,
     bell: Sleep,
 }
 
 impl Tunnel {
-    /// A tunnel that is about to open; from now on a stream.
-    pub(crate) fn new(
-        worker: &Worker,
-        connection: Box<Connection>,
-        lease: Lease,
-        record: Record,
-    ) -> Self {
-        lease.become_stream();
-        Self { connection, lease, record, bell: worker.timers.sleep(Duration::MAX) }
+    /// A tunnel that is about to open.
+    pub(crate) fn new(worker: &Worker, connection: Box<Connection>, record: Record) -> Self {
+        Self { connection, record, bell: worker.timers.sleep(Duration::MAX) }
     }
 
     /// Carries bytes both ways until both sides are done, one breaks, or a drain deadline comes.
@@ -45,10 +37,10 @@ impl Tunnel {
     /// # Cancel safety
     /// Dropping the future closes both connections.
     pub(crate) async fn run<C: AsyncRead + AsyncWrite + Unpin>(self, client: C, first: Bytes) {
-        let Self { connection, lease, mut record, mut bell } = self;
+        let Self { connection, mut record, mut bell } = self;
         let hangup = poll_fn(|cx| {
-            if lease.is_hung_up() {
-                lease.note_forced();
+            if record.is_hung_up() {
+                record.note_forced();
                 return Poll::Ready(());
             }
             Pin::new(&mut bell).poll(cx)
@@ -62,7 +54,7 @@ impl Tunnel {
                 record.broken("tunnel_broken");
             }
         }
-        lease.pool.slot.bytes_up.add(carried.up);
-        record.finish(Some(&lease), carried.down);
+        record.uploaded(carried.up);
+        record.finish(carried.down);
     }
 }

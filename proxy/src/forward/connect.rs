@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::metrics::counters::UpstreamError;
+use super::retry::Failed;
 use crate::pool::ramp::Trial;
 use crate::pool::view::Lease;
 use crate::time::TICK;
@@ -20,19 +20,10 @@ pub(crate) struct Connected {
     pub(crate) trial: Option<Trial>,
 }
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub(crate) enum NotConnected {
-    /// The endpoint could not be connected to.
-    Failed(UpstreamError),
-    /// The endpoint has left the table meanwhile.
-    Retired,
-}
-
 /// An idle connection of this worker, or a new one.
 ///
 /// # Errors
-/// [`NotConnected::Retired`] also for a connection that stands by then: the address may be another
+/// [`Failed::Retired`] also for a connection that stands by then: the address may be another
 /// container's, and the kernel sends a SYN again and again, so that what answers the second one need
 /// not be whom the first was for.
 ///
@@ -42,7 +33,7 @@ pub(crate) async fn connect(
     worker: &Worker,
     lease: &Lease,
     fresh_only: bool,
-) -> Result<Connected, NotConnected> {
+) -> Result<Connected, Failed> {
     let timers = &worker.timers;
     let trials = &lease.endpoint.trials;
     let mut patience = None;
@@ -73,7 +64,7 @@ pub(crate) async fn connect(
         // The look makes this worker's view that of the live table.
         worker.view();
         if lease.endpoint.is_retired() {
-            return Err(NotConnected::Retired);
+            return Err(Failed::Retired);
         }
         if let Some(connected) = connected {
             break connected;
@@ -83,10 +74,10 @@ pub(crate) async fn connect(
         Some(Ok(connection)) => return Ok(Connected { connection, trial: Some(trial) }),
         Some(Err(error)) => {
             tracing::debug!(endpoint = %endpoint.id, %error, "connect");
-            UpstreamError::ConnectFailed
+            Failed::Refused
         }
-        None => UpstreamError::ConnectTimeout,
+        None => Failed::ConnectTimeout,
     };
     trial.fail();
-    Err(NotConnected::Failed(error))
+    Err(error)
 }

@@ -20,6 +20,8 @@ use crate::worker::Worker;
 pub(crate) struct Seeker {
     worker: Rc<Worker>,
     service: Rc<LocalSettings>,
+    /// What the first look found.
+    first: Option<Lease>,
     waiting: Option<Waiting>,
     since: Instant,
     met_none: bool,
@@ -31,6 +33,7 @@ impl Seeker {
         Self {
             worker: Rc::clone(worker),
             service: Rc::clone(service),
+            first: None,
             waiting: None,
             since: Instant::now(),
             met_none: false,
@@ -42,14 +45,10 @@ impl Seeker {
         &self.service
     }
 
-    /// A lease at once, from the view that the request was routed by.
-    pub(crate) fn first(
-        &mut self,
-        view: &View,
-        method: &Method,
-        traits: &Traits<'_>,
-    ) -> Option<Lease> {
-        self.look(view, method, traits, &[]).ok()
+    /// Takes a lease at once, if there is one, from the view that the request was routed by: no
+    /// request sees half of a new table.
+    pub(crate) fn look_first(&mut self, view: &View, method: &Method, traits: &Traits<'_>) {
+        self.first = self.look(view, method, traits, &[]).ok();
     }
 
     /// Whether the last lease had to wait because there was no endpoint at all, tried or not.
@@ -80,6 +79,9 @@ impl Seeker {
         tried: &mut Vec<Rc<LocalEndpoint>>,
         failure: Reason,
     ) -> Result<Lease, Reason> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
         let worker = Rc::clone(&self.worker);
         self.met_none = false;
         loop {

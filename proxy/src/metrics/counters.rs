@@ -170,6 +170,8 @@ pub(crate) struct ColorSlot {
     pub(crate) statuses: Statuses,
     durations: [Counter; DURATION_BUCKETS.len() + 1],
     duration_sum_us: Counter,
+    /// What the app took of it.
+    answers: [Counter; DURATION_BUCKETS.len() + 1],
     pub(crate) bytes_up: Counter,
     pub(crate) bytes_down: Counter,
     pub(crate) errors: Counts<UpstreamError>,
@@ -180,12 +182,14 @@ impl ColorSlot {
     /// Counts a finished request.
     pub(crate) fn finish(&self, status: StatusCode, took: Duration) {
         self.statuses.count(status);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = DURATION_BUCKETS.partition_point(|bound| *bound < micros);
-        if let Some(counter) = self.durations.get(bucket) {
-            counter.add(1);
-        }
+        let micros = micros(took);
+        count(&self.durations, micros);
         self.duration_sum_us.add(micros);
+    }
+
+    /// Counts an answer of the app: what it took from the last byte of the request to its head.
+    pub(crate) fn answered(&self, took: Duration) {
+        count(&self.answers, micros(took));
     }
 
     fn add_to(&self, sums: &mut ColorStats) {
@@ -194,11 +198,27 @@ impl ColorSlot {
         for (sum, counter) in sums.duration_counts.iter_mut().zip(&self.durations) {
             *sum += counter.value();
         }
+        sums.answer_counts.resize(self.answers.len(), 0);
+        for (sum, counter) in sums.answer_counts.iter_mut().zip(&self.answers) {
+            *sum += counter.value();
+        }
         sums.duration_sum_us += self.duration_sum_us.value();
         sums.bytes_up += self.bytes_up.value();
         sums.bytes_down += self.bytes_down.value();
         self.errors.add_to(&mut sums.upstream_errors);
         self.forced.add_to(&mut sums.forced);
+    }
+}
+
+/// In 64 bits: requests come by here.
+fn micros(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(time.subsec_micros()))
+}
+
+fn count(buckets: &[Counter], micros: u64) {
+    let bucket = DURATION_BUCKETS.partition_point(|bound| *bound < micros);
+    if let Some(counter) = buckets.get(bucket) {
+        counter.add(1);
     }
 }
 

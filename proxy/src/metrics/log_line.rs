@@ -1,7 +1,7 @@
 //! One line of the access log: JSON, ASCII only, whatever a client or upstream sent.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 
@@ -19,7 +19,6 @@ pub(crate) struct LogLine {
     pub(crate) color: Option<Color>,
     pub(crate) endpoint: Option<EndpointId>,
     pub(crate) attempts: u32,
-    pub(crate) upstream_started: Option<Instant>,
     pub(crate) upstream_time: Option<Duration>,
     pub(crate) reason: Option<&'static str>,
 }
@@ -125,7 +124,6 @@ mod tests {
             color: Some(Color::Blue),
             endpoint: Some(EndpointId::from("c1")),
             attempts: 2,
-            upstream_started: None,
             upstream_time: Some(Duration::from_micros(1500)),
             reason: None,
         }

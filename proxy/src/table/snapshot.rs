@@ -59,6 +59,9 @@ pub struct ColorStats {
     /// Request durations: one count per [`DURATION_BUCKETS`] entry (not cumulative), then one for
     /// what is longer.
     pub duration_counts: Vec<u64>,
+    /// What the app took of them, from the last byte of the request to the head of its answer, in the
+    /// same buckets. Without answers that came before the request had been sent.
+    pub answer_counts: Vec<u64>,
     /// Sum of the durations, in microseconds.
     pub duration_sum_us: u64,
     /// Requests being served (gauge).

@@ -4,12 +4,20 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderMap;
+use http_body::Body;
 
 use super::connection::Connection;
 use super::h1::ResponseBody;
 use crate::message::decoder::Malformed;
+
+/// The body of a request.
+pub(crate) trait RequestBody: Body<Data = Bytes> + Unpin {
+    /// Takes back pieces that were not sent: they come again before what is left.
+    fn put_back(&mut self, pieces: Vec<Bytes>);
+}
 
 /// What the caller sees of an exchange while it runs.
 pub(crate) struct Watch<'a> {
@@ -85,7 +93,7 @@ pub(crate) enum Reply<B> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure<E> {
     /// A connection that had served before turned out closed before it took anything: no
-    /// application has seen the request, and its body has not been touched. Any request may be sent
+    /// application has seen the request, and what was taken of its body has been put back. Any request may be sent
     /// again, there or elsewhere.
     #[error("the connection was closed before the request was sent")]
     Unsent(#[source] io::Error),

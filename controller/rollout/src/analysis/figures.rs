@@ -12,7 +12,8 @@ pub struct Figures {
     pub failed: u64,
     /// Connections refused, reset or broken, retried or not.
     pub broken: u64,
-    /// Durations, one count per bucket.
+    /// How long the app took, one count per bucket: what clients take to send and to read, and what
+    /// requests wait in a pause, is not the app's.
     durations: Vec<u64>,
 }
 
@@ -30,7 +31,7 @@ impl Figures {
             requests: stats.requests.values().sum(),
             failed: stats.requests.range(500..).map(|(_, count)| count).sum(),
             broken: stats.upstream_errors.values().sum(),
-            durations: stats.duration_counts.clone(),
+            durations: stats.answer_counts.clone(),
         }
     }
 

@@ -1,12 +1,13 @@
 //! The head of an answer as it goes to the client, and the framing of its body (RFC 9112 §4 to §7).
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap};
+use http::header::{CONTENT_LENGTH, DATE, HeaderMap};
 use http::{Method, StatusCode, Version, response};
 use http_body::Body;
 
 use crate::message::chunked;
 use crate::message::decoder::Framing;
+use crate::message::headers;
 use crate::message::reason_phrase::ReasonPhrase;
 use crate::message::write_buffer::WriteBuffer;
 
@@ -59,12 +60,11 @@ impl Encoder {
             Framing::Empty | Framing::UntilClose => {}
         }
         let closes = !asked.keep_alive || matches!(framing, Framing::UntilClose);
-        if !head.headers.contains_key(CONNECTION) {
-            match (closes, asked.version == Version::HTTP_11) {
-                (true, _) => out.extend_from_slice(b"connection: close\r\n"),
-                (false, false) => out.extend_from_slice(b"connection: keep-alive\r\n"),
-                (false, true) => {}
-            }
+        match (closes, asked.version == Version::HTTP_11) {
+            (true, _) if headers::says_close(&head.headers) => {}
+            (true, _) => out.extend_from_slice(b"connection: close\r\n"),
+            (false, false) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+            (false, true) => {}
         }
         out.extend_from_slice(b"\r\n");
         Self(framing)

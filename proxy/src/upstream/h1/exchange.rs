@@ -19,7 +19,7 @@ use crate::message::decoder::Framing;
 use crate::message::headers::{self, Outgoing};
 use crate::message::write_buffer::WriteBuffer;
 use crate::upstream::connection::Connection;
-use crate::upstream::reply::{Failure, Reply, Stage, Watch};
+use crate::upstream::reply::{Failure, Reply, RequestBody, Stage, Watch};
 
 /// Sends one request over `connection` and waits for the head of the final answer.
 ///
@@ -47,15 +47,22 @@ pub(crate) async fn exchange<B>(
     watch: Watch<'_>,
 ) -> Result<Reply<B>, Failure<B::Error>>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: RequestBody,
 {
     let framing = request::framing(parts, body.as_ref());
     if framing == Framing::Empty {
         requeue().await;
     }
     let mut exchange = Exchange::begin(connection, parts, outgoing, framing, watch)?;
-    let head = poll_fn(|cx| exchange.poll(cx, body)).await?;
-    exchange.finish(head, body)
+    match poll_fn(|cx| exchange.poll(cx, body)).await {
+        Ok(head) => exchange.finish(head, body),
+        Err(failure) => {
+            if let Some(body) = body {
+                body.put_back(exchange.sender.take_pieces());
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// One request under way, from its first byte to the head of its final answer.
@@ -158,7 +165,9 @@ impl<'a, 'w> Exchange<'a, 'w> {
             Poll::Pending if self.sender.is_blocked() => Stage::Writing,
             Poll::Pending => Stage::Receiving,
         };
-        self.watch.progress.note(stage, self.sender.written(), self.sender.taken());
+        let written = self.sender.written();
+        let body = if written > 0 { self.sender.taken() } else { 0 };
+        self.watch.progress.note(stage, written, body);
         match sent {
             Poll::Ready(Err(error)) => Err(error),
             // A broken send is no end: the answer (413, say) may be here already.
@@ -210,7 +219,7 @@ impl<'a, 'w> Exchange<'a, 'w> {
         }
         let source = source.or_else(|| self.sender.take_error());
         let reused = self.connection.exchanges() > 1;
-        if self.sender.written() == 0 && !self.sender.has_consumed() {
+        if self.sender.written() == 0 {
             let closed = || io::ErrorKind::ConnectionAborted.into();
             return Failure::unsent(reused, source.unwrap_or_else(closed));
         }

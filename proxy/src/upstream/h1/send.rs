@@ -26,6 +26,8 @@ pub(super) struct Sender {
     written: u64,
     /// Bytes of the client's body that have been taken.
     taken: u64,
+    /// The pieces of them, as long as nothing at all has been written.
+    pieces: Vec<Bytes>,
     blocked: bool,
 }
 
@@ -53,6 +55,7 @@ impl Sender {
             },
             written: 0,
             taken: 0,
+            pieces: Vec::new(),
             blocked: false,
         }
     }
@@ -146,6 +149,11 @@ impl Sender {
         self.taken
     }
 
+    /// What has been taken of the body and not been sent, for the next attempt.
+    pub(super) fn take_pieces(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.pieces)
+    }
+
     /// Whether bytes of the client's body have been taken.
     pub(super) fn has_consumed(&self) -> bool {
         self.taken > 0
@@ -200,6 +208,9 @@ impl Sender {
             return Ok(());
         }
         self.taken += data.len() as u64;
+        if self.written == 0 {
+            self.pieces.push(data.clone());
+        }
         match &mut self.framing {
             Framing::Length(left) => {
                 let length = data.len() as u64;
@@ -244,6 +255,7 @@ impl Sender {
 
     fn advance(&mut self, written: usize) {
         self.written += written as u64;
+        self.pieces = Vec::new();
         self.out.advance(written);
     }
 }

@@ -31,7 +31,7 @@ use super::*;
 use crate::message::decoder::{self, Framing};
 use crate::message::forwarded::{Origin, Peer, RequestIds, Scheme};
 use crate::message::headers::Outgoing;
-use crate::upstream::{Connection, Failure, Progress, Reply, Stage, Watch};
+use crate::upstream::{Connection, Failure, Progress, Reply, RequestBody, Stage, Watch};
 
 /// Nothing in these tests takes that long unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -113,22 +113,22 @@ impl Ask {
         self.send(connection, &mut None).await
     }
 
-    async fn send(
+    async fn send<B: RequestBody>(
         self,
         connection: Box<Connection>,
-        body: &mut Option<Pieces>,
-    ) -> Result<Reply<Pieces>, Failure<io::Error>> {
+        body: &mut Option<B>,
+    ) -> Result<Reply<B>, Failure<B::Error>> {
         let progress = Progress::default();
         self.watched(connection, body, &progress, &mut |_, _| {}).await
     }
 
-    async fn watched(
+    async fn watched<B: RequestBody>(
         self,
         connection: Box<Connection>,
-        body: &mut Option<Pieces>,
+        body: &mut Option<B>,
         progress: &Progress,
         interim: &mut dyn FnMut(StatusCode, &HeaderMap),
-    ) -> Result<Reply<Pieces>, Failure<io::Error>> {
+    ) -> Result<Reply<B>, Failure<B::Error>> {
         let (parts, ()) = self.request.into_parts();
         let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), Scheme::Http);
         let origin =
@@ -154,13 +154,20 @@ struct Pieces {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     length: Option<u64>,
     polled: Rc<Cell<bool>>,
+    put_back: Vec<Bytes>,
+}
+
+impl RequestBody for Pieces {
+    fn put_back(&mut self, pieces: Vec<Bytes>) {
+        self.put_back.extend(pieces.into_iter().rev());
+    }
 }
 
 impl Pieces {
     fn new(length: Option<u64>) -> (mpsc::Sender<io::Result<Bytes>>, Self) {
         let (sender, pieces) = mpsc::channel(1);
         let polled = Rc::default();
-        (sender, Self { pieces, length, polled })
+        (sender, Self { pieces, length, polled, put_back: Vec::new() })
     }
 
     /// A body that is all there.
@@ -169,7 +176,7 @@ impl Pieces {
         for piece in pieces {
             sender.try_send(Ok(Bytes::copy_from_slice(piece))).unwrap();
         }
-        Self { pieces: receiver, length, polled: Rc::default() }
+        Self { pieces: receiver, length, polled: Rc::default(), put_back: Vec::new() }
     }
 }
 
@@ -182,6 +189,9 @@ impl Body for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.polled.set(true);
+        if let Some(piece) = self.put_back.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         let piece = std::task::ready!(self.pieces.poll_recv(cx));
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }

@@ -108,6 +108,48 @@ fn what_must_not_be_sent_twice_meets_no_connection_that_is_closed_already() {
     });
 }
 
+/// A body whose first piece comes just as the upstream resets the connection.
+#[derive(Debug)]
+struct Unlucky {
+    upstream: Option<TcpStream>,
+    pieces: Vec<Bytes>,
+}
+
+impl RequestBody for Unlucky {
+    fn put_back(&mut self, pieces: Vec<Bytes>) {
+        self.pieces.extend(pieces.into_iter().rev());
+    }
+}
+
+impl Body for Unlucky {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(upstream) = self.upstream.take() {
+            reset(upstream);
+        }
+        Poll::Ready(self.pieces.pop().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_taken_and_not_sent_is_whole_for_the_next_attempt() {
+    let (connection, stream) = used().await;
+    let pieces = vec![Bytes::from_static(b"world"), Bytes::from_static(b"hello")];
+    let mut body = Some(Unlucky { upstream: Some(stream), pieces });
+    let failure = Ask::new(Method::POST).send(connection, &mut body).await.unwrap_err();
+    assert!(matches!(failure, Failure::Unsent(_)), "{failure:?}");
+    assert_eq!(body.unwrap().pieces, [&b"world"[..], b"hello"]);
+}
+
 /// As on a worker: the exchange is a task, and another one keeps the thread busy, so that the reactor
 /// has its turn now and then only.
 #[test]
