@@ -1,5 +1,4 @@
 //! What goes upstream.
-use super::super::request;
 use super::*;
 
 /// The bytes that a request without surprises puts on the wire.
