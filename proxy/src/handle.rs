@@ -109,7 +109,9 @@ fn is_stream(body: &ResponseBody<RequestBody>) -> bool {
 const LONG_BODY_BYTES: u64 = 1 << 20;
 
 fn log_line(parts: &Parts, origin: &Origin) -> LogLine {
-    let host = parts.headers.get(http::header::HOST).map(|host| host.as_bytes());
+    let named = parts.headers.get(http::header::HOST).map(|host| host.as_bytes());
+    let targeted = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = targeted.or(named);
     LogLine {
         request_id: origin.request_id.as_str().to_owned(),
         client: origin.client,

@@ -12,14 +12,20 @@ use crate::downstream::client::Client;
 use crate::downstream::h1;
 use crate::message::reason::Reason;
 use crate::time::TICK;
+use crate::upstream::keepalive;
 use crate::worker::admission::Permit;
 use crate::worker::panics::caught;
 use crate::worker::{Phase, Worker};
 
 /// What every connection of a listening socket inherits; before the first of them is to be served.
 pub(crate) fn prepare(socket: &StdListener) {
-    if let Err(error) = SockRef::from(socket).set_tcp_notsent_lowat(MAX_UNSENT_BYTES) {
+    let socket = SockRef::from(socket);
+    if let Err(error) = socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES) {
         tracing::warn!(%error, "slow readers will hold more of the kernel's memory");
+    }
+    // A client that half-closed is served; whether it is still there only the kernel can ask.
+    if let Err(error) = socket.set_tcp_keepalive(&keepalive()) {
+        tracing::warn!(%error, "clients that are gone without a word stay for longer");
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// A tunnel that is about to open.
     pub(crate) fn new(worker: &Worker, connection: Box<Connection>, record: Record) -> Self {
+        connection.keep_alive();
         Self { connection, record, bell: worker.timers.sleep(Duration::MAX) }
     }
 

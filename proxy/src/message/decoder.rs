@@ -103,8 +103,9 @@ impl Decoder {
                     }
                     return Ok(Piece::Data(data));
                 }
-                State::Trailers => {
-                    let Some(trailers) = trailers(input)? else {
+                State::Trailers { seen } => {
+                    let Some(trailers) = trailers(input, *seen)? else {
+                        *seen = input.len();
                         return Ok(Piece::More);
                     };
                     self.state = State::Done;
@@ -167,14 +168,25 @@ fn take(input: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
     Some(input.split_to(length).freeze())
 }
 
+/// Whether a section of fields may end in `bytes`, of which the first `seen` have been looked at: its
+/// end is an empty line, whose first line end may be among them.
+pub(crate) fn has_section_end(bytes: &[u8], seen: usize) -> bool {
+    let fresh = bytes.get(seen.saturating_sub(2)..).unwrap_or_default();
+    memchr::memchr_iter(b'\n', fresh)
+        .any(|at| matches!(fresh.get(at + 1..), Some([b'\n', ..] | [b'\r', b'\n', ..])))
+}
+
 /// Takes the trailer section and the empty line behind it (RFC 9112 §7.1.2); `None` if it is not
-/// all here.
-fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
+/// all here. It is parsed when it begins and when it has its end, however many reads lie in between.
+fn trailers(input: &mut BytesMut, seen: usize) -> Result<Option<HeaderMap>, Malformed> {
     match input.as_ref() {
         [] | [b'\r'] => return Ok(None),
         [b'\r', b'\n', ..] => {
             input.advance(2);
             return Ok(Some(HeaderMap::new()));
+        }
+        _ if seen > 1 && input.len() < MAX_TRAILER_BYTES && !has_section_end(input, seen) => {
+            return Ok(None);
         }
         _ => {}
     }
@@ -239,7 +251,10 @@ enum State {
     },
     DataCr,
     DataLf,
-    Trailers,
+    Trailers {
+        /// Bytes of the section that hold no end of it.
+        seen: usize,
+    },
     Done,
     Malformed(Malformed),
 }
@@ -279,7 +294,7 @@ impl State {
                 Self::Extension { value, length: length + 1 }
             }
             (Self::Extension { .. }, _) => return Err(Malformed("chunk extension")),
-            (Self::SizeLf { value: 0 }, b'\n') => Self::Trailers,
+            (Self::SizeLf { value: 0 }, b'\n') => Self::Trailers { seen: 0 },
             (&Self::SizeLf { value }, b'\n') => Self::Data { left: value },
             (Self::SizeLf { .. }, _) => return Err(Malformed("bare CR behind a chunk size")),
             (Self::DataCr, b'\r') => Self::DataLf,
@@ -291,7 +306,7 @@ impl State {
                 | Self::Done
                 | Self::Length { .. }
                 | Self::Malformed(_)
-                | Self::Trailers
+                | Self::Trailers { .. }
                 | Self::UntilClose,
                 _,
             ) => return Err(Malformed("chunk data without its CRLF")),

@@ -5,9 +5,10 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -139,6 +140,19 @@ impl Connection {
     pub(crate) fn into_stream(self) -> (TcpStream, BytesMut) {
         (self.stream, self.buffer)
     }
+
+    /// Has the kernel ask an idle peer whether it is still there: a tunnel has no deadline of ours.
+    pub(crate) fn keep_alive(&self) {
+        if let Err(error) = SockRef::from(&self.stream).set_tcp_keepalive(&keepalive()) {
+            tracing::debug!(%error, "an idle tunnel will not notice a peer that is gone");
+        }
+    }
+}
+
+/// A peer that says nothing is asked after a minute, and given up two minutes later.
+pub(crate) fn keepalive() -> TcpKeepalive {
+    let minute = Duration::from_secs(60);
+    TcpKeepalive::new().with_time(minute).with_interval(minute / 4).with_retries(8)
 }
 
 /// Read memory that an idle connection may keep, in bytes.

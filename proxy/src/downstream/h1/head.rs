@@ -13,7 +13,7 @@ use http::{Method, Request, Uri, Version};
 use httparse::Status;
 use smallvec::SmallVec;
 
-use crate::message::decoder::{Framing, decimal};
+use crate::message::decoder::{Framing, decimal, has_section_end};
 use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::table::Limits;
@@ -93,10 +93,7 @@ impl HeadParser {
         if buffer.is_empty() || self.seen == 0 || buffer.len() >= 2 * self.parsed {
             return !buffer.is_empty();
         }
-        // The end is an empty line; its first line end may have been seen already.
-        let fresh = buffer.get(self.seen.saturating_sub(2)..).unwrap_or_default();
-        memchr::memchr_iter(b'\n', fresh)
-            .any(|at| matches!(fresh.get(at + 1..), Some([b'\n', ..] | [b'\r', b'\n', ..])))
+        has_section_end(buffer, self.seen)
     }
 }
 

@@ -173,3 +173,18 @@ fn the_end_of_the_connection_is_an_end_only_where_nothing_else_marks_it() {
     while decoder.decode(&mut input) != Ok(Piece::More) {}
     assert!(!decoder.may_end_here(), "one byte is missing");
 }
+
+/// The section is searched for its end from where the last search ended.
+#[test]
+fn trailers_that_drip_are_not_parsed_anew_for_each_byte() {
+    let mut decoder = Decoder::new(Framing::Chunked);
+    let mut input = BytesMut::from("0\r\nX: ");
+    assert_eq!(decoder.decode(&mut input).unwrap(), Piece::More);
+    // Were it parsed, this would be refused.
+    input.extend_from_slice(b"\0");
+    assert_eq!(decoder.decode(&mut input).unwrap(), Piece::More);
+    input.extend_from_slice(b"\r\n\r");
+    assert_eq!(decoder.decode(&mut input).unwrap(), Piece::More);
+    input.extend_from_slice(b"\n");
+    assert!(decoder.decode(&mut input).is_err());
+}
