@@ -4,11 +4,14 @@
 //!
 //! # The way of a request
 //!
-//! `listener` accepts, holding a permit → `conn` drives hyper over `io`, keeps the deadlines →
-//! `handle`, the hall: `validate` what the parser let pass, find the `route`, take a lease on an
-//! endpoint (`balance`, or `hold` until there is one) → `forward` it over a connection of
-//! `upstream` → a response whose `body` owns the lease and the `record` → on the last byte the
-//! request is counted, then the lease goes.
+//! `downstream` accepts (`listener`), reads heads (`h1::head`) and makes an `Exchange` of each: a
+//! request, and the place for its answer → `handle`, the hall, on one screen: `message::validate`,
+//! the `route`, a lease on an endpoint of the `pool` → `forward` makes attempts until one answers, or
+//! `forward::retry` says that none may be made any more; where nothing can take the request it waits
+//! in the `waiting_room` → `upstream` writes the request and reads the head of the answer → the hall
+//! gives back a head and a body, which keeps the `exchange::record`, and with it the lease → the
+//! responder writes it to the client. On the last byte the record books the request, then the lease
+//! goes.
 //!
 //! Each worker is a thread with a runtime of its own (`worker`), its own listening sockets, idle
 //! upstream connections and counters. On the way of a request nothing is shared between workers but
@@ -17,13 +20,13 @@
 //! # Ownership is the drain
 //!
 //! Applying a table is one pointer store ([`Handle::apply`]). A pool lives as long as the live
-//! table, a worker's view of it (`view`), or a lease holds on to it; after a store every worker is
+//! table, a worker's view of it (`pool::view`), or a lease holds on to it; after a store every worker is
 //! woken and lets go of its old view, so a retired pool is gone with its last lease. No counter
 //! decides anything: the gauges in a [`Snapshot`](table::Snapshot) are for eyes only.
 //!
 //! # Cancel safety
 //!
-//! Everything below `conn` runs in the connection's task: when the client goes away, the request's
+//! Everything below `downstream` runs in the connection's task: when the client goes away, the request's
 //! future is dropped, its upstream connection closes, and its lease ends.
 //!
 //! # Layout
