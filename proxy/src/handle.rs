@@ -63,7 +63,7 @@ pub(crate) async fn handle(
         Err(reason) => return refuse(reason, &mut record),
     };
     let traits = Traits { client: origin.client, headers: &parts.headers, target: whole };
-    let mut seeker = Seeker::new(worker, &service.settings);
+    let mut seeker = Seeker::new(worker, &service.settings, record.started());
     seeker.look_first(&view, &parts.method, &traits);
     // From here on the request knows its pool only: the view would hold on to every pool there is.
     drop(view);

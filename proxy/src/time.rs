@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The resolution of every deadline of a worker.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -26,14 +26,33 @@ pub(crate) fn ticks(duration: Duration) -> u64 {
 
 const TICKS_PER_SECOND: u64 = 10;
 
-/// The deadlines of one worker.
-#[derive(Debug, Default)]
+/// The clock and the deadlines of one worker.
+#[derive(Debug)]
 pub(crate) struct Timers {
+    started: Instant,
     now: Cell<u64>,
+    /// Time since the start, as of the last tick.
+    uptime: Cell<Duration>,
     slab: RefCell<Slab>,
 }
 
+impl Default for Timers {
+    fn default() -> Self {
+        Self::new(Instant::now())
+    }
+}
+
 impl Timers {
+    /// A clock that counts from `started`.
+    pub(crate) fn new(started: Instant) -> Self {
+        Self {
+            started,
+            now: Cell::new(0),
+            uptime: Cell::new(started.elapsed()),
+            slab: RefCell::default(),
+        }
+    }
+
     /// A sleep of at least `duration`; it starts now, and takes a slot when it is first polled.
     pub(crate) fn sleep(self: &Rc<Self>, duration: Duration) -> Sleep {
         Sleep { timers: Rc::clone(self), deadline: self.deadline(duration), slot: None }
@@ -60,6 +79,7 @@ impl Timers {
     pub(crate) fn tick(&self) {
         let now = self.now.get() + 1;
         self.now.set(now);
+        self.uptime.set(self.started.elapsed());
         self.wake(|slot| slot.deadline <= now);
     }
 
@@ -71,6 +91,11 @@ impl Timers {
     /// Ticks since the worker started.
     pub(crate) fn now(&self) -> u64 {
         self.now.get()
+    }
+
+    /// Time since the start, up to one [`TICK`] old: no request asks the system for it.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.uptime.get()
     }
 
     /// The first tick by which `duration` has surely passed.

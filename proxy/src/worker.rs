@@ -132,7 +132,7 @@ impl Worker {
         let seed = Instant::now().duration_since(shared.started).as_nanos() as u64;
         Rc::new(Self {
             id,
-            timers: Rc::default(),
+            timers: Rc::new(Timers::new(shared.started)),
             dice: Dice::new(seed ^ (id as u64) << 32 ^ u64::from(std::process::id())),
             ids: RequestIds::new(),
             slot: shared.slots.get(id).cloned().unwrap_or_default(),
@@ -173,7 +173,7 @@ impl Worker {
 
     /// Time since the proxy started: the clock of ejections.
     pub(crate) fn uptime(&self) -> Duration {
-        self.shared.started.elapsed()
+        self.timers.uptime()
     }
 
     /// The time of day as it stands in a `Date` field.

@@ -81,6 +81,11 @@ impl Record {
         }
     }
 
+    /// When the request came.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The service that is to answer.
     pub(crate) fn routed(&mut self, service: &Rc<LocalSettings>) {
         self.service = Some(Rc::clone(service));

@@ -28,14 +28,14 @@ pub(crate) struct Seeker {
 }
 
 impl Seeker {
-    /// A seeker for a request of `service`.
-    pub(crate) fn new(worker: &Rc<Worker>, service: &Rc<LocalSettings>) -> Self {
+    /// A seeker for a request of `service` that came at `since`.
+    pub(crate) fn new(worker: &Rc<Worker>, service: &Rc<LocalSettings>, since: Instant) -> Self {
         Self {
             worker: Rc::clone(worker),
             service: Rc::clone(service),
             first: None,
             waiting: None,
-            since: Instant::now(),
+            since,
             met_none: false,
         }
     }
