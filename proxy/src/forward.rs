@@ -21,7 +21,8 @@ use crate::exchange::request_body::{BodyError, RequestBody};
 use crate::message::headers::Outgoing;
 use crate::message::reason::Reason;
 use crate::pool::balance::Traits;
-use crate::pool::view::{Lease, LocalEndpoint};
+use crate::pool::lease::Lease;
+use crate::pool::view::endpoint::EndpointView;
 use crate::upstream::{Connection, Failure, Progress, Reply, ResponseBody, Stage, Watch, exchange};
 use crate::worker::Worker;
 
@@ -57,9 +58,9 @@ impl Answered {
 #[derive(Debug)]
 struct Attempts {
     /// The endpoints that had the request, or took no connection.
-    tried: Vec<Rc<LocalEndpoint>>,
+    tried: Vec<Rc<EndpointView>>,
     /// The last endpoint that had the request.
-    had: Option<Rc<LocalEndpoint>>,
+    had: Option<Rc<EndpointView>>,
     /// Why the last one failed; what the client is told if there is no other.
     last: Reason,
     /// Whether only a new connection will do, because an old one turned out closed.
@@ -91,7 +92,7 @@ impl Forward<'_> {
         mut body: Option<RequestBody>,
         interim: &mut dyn FnMut(StatusCode, &HeaderMap),
     ) -> Result<Answered, Reason> {
-        seeker.service().earn_retry();
+        seeker.service().retries.earn();
         let mut attempts = Attempts {
             tried: Vec::new(),
             had: None,
@@ -158,7 +159,7 @@ impl Forward<'_> {
         if let Some(trial) = trial {
             trial.pass();
         }
-        lease.endpoint.endpoint.note_success();
+        lease.endpoint.shared.note_success();
         let answered = match reply {
             Reply::Response(parts, body) => Answered::Response(parts, body),
             Reply::Switching(parts, connection) => Answered::Switching(parts, connection),
@@ -221,7 +222,7 @@ impl Forward<'_> {
             attempts.had = Some(Rc::clone(&lease.endpoint));
         }
         if failed.is_endpoints_fault() {
-            lease.pool.pool.note_failure(&lease.endpoint.endpoint, self.worker.uptime());
+            lease.note_failure(self.worker.uptime());
         }
         let facts = Facts {
             is_idempotent: self.parts.method.is_idempotent(),
@@ -231,17 +232,17 @@ impl Forward<'_> {
         };
         let retry = match attempts.history.judge(failed, facts) {
             Verdict::Again(retry) => Some(retry),
-            Verdict::AgainIfAffordable(retry) => lease.service.spend_retry().then_some(retry),
+            Verdict::AgainIfAffordable(retry) => lease.service.retries.spend().then_some(retry),
             Verdict::Final => None,
         };
-        let endpoint = &lease.endpoint.endpoint.id;
+        let endpoint = &lease.endpoint.shared.id;
         tracing::debug!(%endpoint, ?failed, ?retry, "an attempt failed");
         if let Some(retry) = retry {
             lease.service.slot.retries.count(retry);
         }
         self.record.failed(failed.error(retry.is_none()));
         if retry.is_none() {
-            return Err(fault.reason.unwrap_or(failed.reason()));
+            return Err(fault.reason.unwrap_or_else(|| failed.reason()));
         }
         attempts.last = failed.reason();
         if matches!(failed, Failed::Retired | Failed::Stale | Failed::Closed { reused: true, .. }) {

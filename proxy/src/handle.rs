@@ -53,8 +53,8 @@ pub(crate) async fn handle(
     };
     let whole = &*head.target;
     let target = route.strip(whole).unwrap_or(Cow::Borrowed(whole));
-    record.routed(&service.settings);
-    let max_body = service.settings.settings.max_body;
+    record.routed(&service.context);
+    let max_body = service.context.settings.max_body;
     let body = source
         .map(|source| RequestBody::new(source, max_body, &policy.limits, &worker.timers))
         .transpose();
@@ -63,7 +63,7 @@ pub(crate) async fn handle(
         Err(reason) => return refuse(reason, &mut record),
     };
     let traits = Traits { client: origin.client, headers: &parts.headers, target: whole };
-    let mut seeker = Seeker::new(worker, &service.settings, record.started());
+    let mut seeker = Seeker::new(worker, &service.context, record.started());
     seeker.look_first(&view, &parts.method, &traits);
     // From here on the request knows its pool only: the view would hold on to every pool there is.
     drop(view);

@@ -1,22 +1,27 @@
-//! Pools and endpoints: the objects that a table names and that requests hold on to.
+//! Pools: the objects that a table names and that requests hold on to.
 
 pub(crate) mod balance;
 pub(crate) mod compile;
+mod endpoint;
+mod hash;
+mod idle;
+mod in_flight;
+pub(crate) mod lease;
 pub(crate) mod ramp;
+mod retry_budget;
 #[cfg(test)]
 mod scale;
 pub(crate) mod view;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use crate::metrics::counters::{Counter, Work};
-use crate::table::{
-    Color, EndpointId, EndpointSpec, EndpointStats, Generation, Hangup, PoolStats, ServiceName,
-};
+use self::endpoint::Endpoint;
+use self::in_flight::InFlight;
+use crate::metrics::counters::Work;
+use crate::table::{Color, EndpointSpec, Generation, Hangup, PoolStats, ServiceName};
 
 /// The endpoints that serve one color, at one generation.
 ///
@@ -71,7 +76,7 @@ impl Pool {
     /// Takes over what the probes found; the identity stays.
     pub(crate) fn update_health(&self, endpoints: &[EndpointSpec]) {
         for (endpoint, spec) in self.endpoints.iter().zip(endpoints) {
-            endpoint.up.store(spec.up, Ordering::Relaxed);
+            endpoint.set_up(spec.up);
         }
     }
 
@@ -106,19 +111,13 @@ impl Pool {
     /// Takes note of a failure to connect or an early reset, and leaves the endpoint out for a while
     /// when they repeat. At most half of a pool, and never its last endpoint, is left out.
     pub(crate) fn note_failure(&self, endpoint: &Endpoint, now: Duration) -> bool {
-        let failures = endpoint.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures < FAILURES_TO_EJECT || endpoint.is_ejected(now) {
+        if !endpoint.note_failure() || endpoint.is_ejected(now) {
             return false;
         }
-        let allowed = self.endpoints.len() / 2;
-        if self.ejected(now) >= allowed {
+        if self.ejected(now) >= self.endpoints.len() / 2 {
             return false;
         }
-        let times = endpoint.ejections.fetch_add(1, Ordering::Relaxed).min(MAX_DOUBLINGS);
-        let until = now + BASE_EJECTION * (1 << times);
-        endpoint.ejected_until_ms.store(millis(until), Ordering::Relaxed);
-        // One more failure after its return is enough to leave it out again.
-        endpoint.failures.store(FAILURES_TO_EJECT - 1, Ordering::Relaxed);
+        endpoint.eject(now);
         true
     }
 
@@ -137,119 +136,11 @@ impl Pool {
     }
 }
 
-/// Failures in a row after which an endpoint is left out.
-const FAILURES_TO_EJECT: u32 = 3;
-/// How long it is left out the first time; doubled each time.
-const BASE_EJECTION: Duration = Duration::from_secs(1);
-/// 1 s doubled five times: 32 s at most.
-const MAX_DOUBLINGS: u32 = 5;
-
-/// One worker's gauges of one pool.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct InFlight {
-    requests: Counter,
-    streams: Counter,
-}
-
-impl InFlight {
-    /// The gauge of one kind of work.
-    pub(crate) fn of(&self, work: Work) -> &Counter {
-        match work {
-            Work::Request => &self.requests,
-            Work::Stream => &self.streams,
-        }
-    }
-}
-
-/// One address of one container, and what the workers know of it.
-#[derive(Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) id: EndpointId,
-    pub(crate) address: SocketAddr,
-    pub(crate) weight: u32,
-    /// A fixed hash of the identity, for rendezvous hashing.
-    pub(crate) seed: u64,
-    up: AtomicBool,
-    failures: AtomicU32,
-    ejections: AtomicU32,
-    ejected_until_ms: AtomicU64,
-    loads: Vec<Arc<Counter>>,
-}
-
-impl Endpoint {
-    fn new(spec: &EndpointSpec, workers: usize) -> Self {
-        Self {
-            id: spec.id.clone(),
-            address: spec.address,
-            weight: spec.weight.max(1),
-            seed: fnv1a(spec.id.0.as_bytes()),
-            up: AtomicBool::new(spec.up),
-            failures: AtomicU32::new(0),
-            ejections: AtomicU32::new(0),
-            ejected_until_ms: AtomicU64::new(0),
-            loads: (0..workers).map(|_| Arc::default()).collect(),
-        }
-    }
-
-    fn is(&self, spec: &EndpointSpec) -> bool {
-        self.id == spec.id && self.address == spec.address && self.weight == spec.weight.max(1)
-    }
-
-    /// Whether the probes find it ready.
-    pub(crate) fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
-    }
-
-    /// Whether it is left out for now.
-    pub(crate) fn is_ejected(&self, now: Duration) -> bool {
-        let until = self.ejected_until_ms.load(Ordering::Relaxed);
-        until != 0 && millis(now) < until
-    }
-
-    /// Takes note of an answer: failures count in a row only.
-    pub(crate) fn note_success(&self) {
-        // Read first: the line stays shared between the cores while all is well.
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
-            self.ejections.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// A worker's gauge of leases.
-    pub(crate) fn load(&self, worker: usize) -> Arc<Counter> {
-        self.loads.get(worker).cloned().unwrap_or_default()
-    }
-
-    /// Leases of all workers.
-    pub(crate) fn total_load(&self) -> u64 {
-        self.loads.iter().map(|load| load.value()).sum()
-    }
-
-    fn stats(&self, now: Duration) -> EndpointStats {
-        EndpointStats {
-            id: self.id.clone(),
-            address: self.address,
-            ejected: self.is_ejected(now),
-            in_flight: self.total_load(),
-        }
-    }
-}
-
-/// FNV-1a, 64 bit: short keys, the same in every process and version.
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::endpoint::BASE_EJECTION;
+    use crate::table::EndpointId;
 
     fn pool(endpoints: usize) -> Pool {
         let specs: Vec<_> = (1..=endpoints).map(spec).collect();

@@ -7,7 +7,8 @@ use http::StatusCode;
 
 use crate::metrics::counters::UpstreamError;
 use crate::metrics::log_line::LogLine;
-use crate::pool::view::{Lease, LocalSettings};
+use crate::pool::lease::Lease;
+use crate::pool::view::context::ServiceContext;
 use crate::upstream::Stage;
 use crate::worker::Worker;
 
@@ -20,7 +21,7 @@ pub(crate) struct Record {
     worker: Rc<Worker>,
     started: Instant,
     outcome: Outcome,
-    service: Option<Rc<LocalSettings>>,
+    service: Option<Rc<ServiceContext>>,
     /// That of the attempt under way, or of the one that answered.
     lease: Option<Lease>,
     /// When that attempt began.
@@ -87,7 +88,7 @@ impl Record {
     }
 
     /// The service that is to answer.
-    pub(crate) fn routed(&mut self, service: &Rc<LocalSettings>) {
+    pub(crate) fn routed(&mut self, service: &Rc<ServiceContext>) {
         self.service = Some(Rc::clone(service));
         if let Some(line) = &mut self.line {
             line.service = Some(service.settings.name.clone());
@@ -97,8 +98,8 @@ impl Record {
     /// An attempt begins, on this lease; the one before it ends.
     pub(crate) fn attempt(&mut self, lease: Lease) -> &Lease {
         if let Some(line) = &mut self.line {
-            line.color = Some(lease.pool.pool.color);
-            line.endpoint = Some(lease.endpoint.endpoint.id.clone());
+            line.color = Some(lease.pool.shared.color);
+            line.endpoint = Some(lease.endpoint.shared.id.clone());
             line.attempts += 1;
         }
         if self.lease.is_some() {

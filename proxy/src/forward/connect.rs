@@ -6,8 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::retry::Failed;
+use crate::pool::lease::Lease;
 use crate::pool::ramp::Trial;
-use crate::pool::view::Lease;
 use crate::time::TICK;
 use crate::upstream::Connection;
 use crate::worker::Worker;
@@ -51,7 +51,7 @@ pub(crate) async fn connect(
             patience = Some(timers.sleep(Duration::ZERO));
         }
     };
-    let endpoint = &lease.endpoint.endpoint;
+    let endpoint = &lease.endpoint.shared;
     let limit = lease.service.settings.timeouts.connect;
     let mut connecting = pin!(timers.timeout(limit, Connection::connect(endpoint.address)));
     let connected = loop {

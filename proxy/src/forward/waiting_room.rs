@@ -8,7 +8,11 @@ use http::Method;
 use crate::message::reason::Reason;
 use crate::metrics::counters::Counter;
 use crate::pool::balance::{Traits, choose, has_other};
-use crate::pool::view::{Lease, LocalEndpoint, LocalService, LocalSettings, View};
+use crate::pool::lease::Lease;
+use crate::pool::view::View;
+use crate::pool::view::context::ServiceContext;
+use crate::pool::view::endpoint::EndpointView;
+use crate::pool::view::service::ServiceView;
 use crate::table::Pause;
 use crate::worker::Worker;
 
@@ -19,7 +23,7 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Seeker {
     worker: Rc<Worker>,
-    service: Rc<LocalSettings>,
+    service: Rc<ServiceContext>,
     /// What the first look found.
     first: Option<Lease>,
     waiting: Option<Waiting>,
@@ -29,7 +33,7 @@ pub(crate) struct Seeker {
 
 impl Seeker {
     /// A seeker for a request of `service` that came at `since`.
-    pub(crate) fn new(worker: &Rc<Worker>, service: &Rc<LocalSettings>, since: Instant) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>, service: &Rc<ServiceContext>, since: Instant) -> Self {
         Self {
             worker: Rc::clone(worker),
             service: Rc::clone(service),
@@ -41,7 +45,7 @@ impl Seeker {
     }
 
     /// The service, with the settings of the last look.
-    pub(crate) fn service(&self) -> &Rc<LocalSettings> {
+    pub(crate) fn service(&self) -> &Rc<ServiceContext> {
         &self.service
     }
 
@@ -57,7 +61,7 @@ impl Seeker {
     }
 
     /// Whether an endpoint is well that is not among `tried`.
-    pub(crate) fn has_other(&self, tried: &[Rc<LocalEndpoint>]) -> bool {
+    pub(crate) fn has_other(&self, tried: &[Rc<EndpointView>]) -> bool {
         let view = self.worker.view();
         let service = view.service(&self.service.settings.name);
         service.is_some_and(|service| has_other(service, tried, self.worker.uptime()))
@@ -76,7 +80,7 @@ impl Seeker {
         &mut self,
         method: &Method,
         traits: &Traits<'_>,
-        tried: &mut Vec<Rc<LocalEndpoint>>,
+        tried: &mut Vec<Rc<EndpointView>>,
         failure: Reason,
     ) -> Result<Lease, Reason> {
         if let Some(first) = self.first.take() {
@@ -115,10 +119,10 @@ impl Seeker {
         view: &View,
         method: &Method,
         traits: &Traits<'_>,
-        tried: &[Rc<LocalEndpoint>],
+        tried: &[Rc<EndpointView>],
     ) -> Result<Lease, Obstacle> {
         let service = self.renew(view).ok_or(Obstacle::NoEndpoint)?;
-        if let Some(pause) = service.settings.settings.pause
+        if let Some(pause) = service.context.settings.pause
             && !(pause.writes_only && method.is_safe())
         {
             return Err(Obstacle::Paused(pause));
@@ -128,10 +132,10 @@ impl Seeker {
     }
 
     /// Finds the service in a view; its settings may have changed with the table.
-    fn renew<'v>(&mut self, view: &'v View) -> Option<&'v LocalService> {
+    fn renew<'v>(&mut self, view: &'v View) -> Option<&'v ServiceView> {
         let service = view.service(&self.service.settings.name)?;
-        if !Rc::ptr_eq(&service.settings, &self.service) {
-            self.service = Rc::clone(&service.settings);
+        if !Rc::ptr_eq(&service.context, &self.service) {
+            self.service = Rc::clone(&service.context);
         }
         Some(service)
     }
@@ -162,15 +166,15 @@ enum Obstacle {
 
 /// A place in the waiting room.
 #[derive(Debug)]
-struct Waiting(Rc<LocalSettings>);
+struct Waiting(Rc<ServiceContext>);
 
 impl Waiting {
-    fn new(service: &Rc<LocalSettings>) -> Self {
+    fn new(service: &Rc<ServiceContext>) -> Self {
         Self::gauge(service).add(1);
         Self(Rc::clone(service))
     }
 
-    fn gauge(service: &LocalSettings) -> &Counter {
+    fn gauge(service: &ServiceContext) -> &Counter {
         &service.slot.waiting
     }
 }

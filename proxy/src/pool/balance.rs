@@ -8,8 +8,11 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::COOKIE;
 
-use crate::pool::fnv1a;
-use crate::pool::view::{Lease, LocalEndpoint, LocalPool, LocalService};
+use crate::pool::hash::{fnv1a, mix};
+use crate::pool::lease::Lease;
+use crate::pool::view::endpoint::EndpointView;
+use crate::pool::view::pool::PoolView;
+use crate::pool::view::service::ServiceView;
 use crate::table::{Balance, HashKey};
 
 /// What a choice may depend on.
@@ -56,17 +59,17 @@ impl Dice {
 /// `tried` are endpoints that already failed this request. `None` means that no endpoint is up, or
 /// that all that are have been tried.
 pub(crate) fn choose(
-    service: &LocalService,
+    service: &ServiceView,
     traits: &Traits<'_>,
-    tried: &[Rc<LocalEndpoint>],
+    tried: &[Rc<EndpointView>],
     dice: &Dice,
     now: Duration,
 ) -> Option<Lease> {
-    let balance = &service.settings.settings.balance;
+    let balance = &service.context.settings.balance;
     let first = by_weight(service, dice)?;
     // A color without a fit endpoint leaves its share to the other.
-    let others = service.pools.iter().enumerate().filter(|(place, _)| *place != first);
-    let order = service.pools.get(first).into_iter().chain(others.map(|(_, share)| share));
+    let others = service.shares.iter().enumerate().filter(|(place, _)| *place != first);
+    let order = service.shares.get(first).into_iter().chain(others.map(|(_, share)| share));
     for share in order {
         let fit = Fit { tried, now, past_ejection: false };
         let endpoint = endpoint(&share.pool, balance, traits, fit, dice).or_else(|| {
@@ -74,24 +77,23 @@ pub(crate) fn choose(
             endpoint(&share.pool, balance, traits, Fit { past_ejection: true, ..fit }, dice)
         });
         if let Some(endpoint) = endpoint {
-            return Some(Lease::new(&service.settings, &share.pool, endpoint));
+            return Some(Lease::new(&service.context, &share.pool, endpoint));
         }
     }
     None
 }
 
 /// Whether an endpoint of the service is well and not among `tried`.
-pub(crate) fn has_other(
-    service: &LocalService,
-    tried: &[Rc<LocalEndpoint>],
-    now: Duration,
-) -> bool {
+pub(crate) fn has_other(service: &ServiceView, tried: &[Rc<EndpointView>], now: Duration) -> bool {
     let fit = Fit { tried, now, past_ejection: false };
-    service.pools.iter().any(|share| share.pool.endpoints.iter().any(|local| fit.takes(local)))
+    service
+        .shares
+        .iter()
+        .any(|share| share.pool.endpoints.iter().any(|endpoint| fit.takes(endpoint)))
 }
 
-fn by_weight(service: &LocalService, dice: &Dice) -> Option<usize> {
-    match service.pools.as_slice() {
+fn by_weight(service: &ServiceView, dice: &Dice) -> Option<usize> {
+    match service.shares.as_slice() {
         [] => None,
         [_] => Some(0),
         shares => {
@@ -109,46 +111,46 @@ fn by_weight(service: &LocalService, dice: &Dice) -> Option<usize> {
 
 #[derive(Clone, Copy)]
 struct Fit<'a> {
-    tried: &'a [Rc<LocalEndpoint>],
+    tried: &'a [Rc<EndpointView>],
     now: Duration,
     past_ejection: bool,
 }
 
 impl Fit<'_> {
-    fn takes(&self, local: &Rc<LocalEndpoint>) -> bool {
-        local.endpoint.is_up()
-            && (self.past_ejection || !local.endpoint.is_ejected(self.now))
-            && !self.tried.iter().any(|tried| Rc::ptr_eq(tried, local))
+    fn takes(&self, endpoint: &Rc<EndpointView>) -> bool {
+        endpoint.shared.is_up()
+            && (self.past_ejection || !endpoint.shared.is_ejected(self.now))
+            && !self.tried.iter().any(|tried| Rc::ptr_eq(tried, endpoint))
     }
 }
 
 fn endpoint(
-    pool: &LocalPool,
+    pool: &PoolView,
     balance: &Balance,
     traits: &Traits<'_>,
     fit: Fit<'_>,
     dice: &Dice,
-) -> Option<Rc<LocalEndpoint>> {
+) -> Option<Rc<EndpointView>> {
     if let [only] = pool.endpoints.as_slice() {
         return fit.takes(only).then(|| Rc::clone(only));
     }
-    let mut fitting = pool.endpoints.iter().filter(|local| fit.takes(local));
+    let mut fitting = pool.endpoints.iter().filter(|endpoint| fit.takes(endpoint));
     let chosen = match balance {
         Balance::First => fitting.next(),
         Balance::Hash(key) => {
             let key = hash(key, traits);
-            fitting.max_by_key(|local| rendezvous(key, local))
+            fitting.max_by_key(|endpoint| rendezvous(key, endpoint))
         }
         Balance::LeastConn => {
             let fitting: Vec<_> = fitting.collect();
             let least = fitting.iter().copied().min_by(|a, b| lighter(a, b))?;
-            let ties = fitting.iter().copied().filter(|local| lighter(local, least).is_eq());
+            let ties = fitting.iter().copied().filter(|endpoint| lighter(endpoint, least).is_eq());
             draw(&ties.collect::<Vec<_>>(), dice)
         }
         Balance::P2c => {
             let mut fitting: Vec<_> = fitting.collect();
             let one = draw(&fitting, dice)?;
-            fitting.retain(|local| !Rc::ptr_eq(local, one));
+            fitting.retain(|endpoint| !Rc::ptr_eq(endpoint, one));
             let other = draw(&fitting, dice);
             // Of two that are equal, the first drawn: that is what makes weights count without load.
             Some(other.filter(|other| lighter(other, one).is_lt()).unwrap_or(one))
@@ -156,9 +158,9 @@ fn endpoint(
         Balance::RoundRobin => {
             let start = pool.cursor.get();
             let count = pool.endpoints.len();
-            let place = (0..count)
-                .map(|step| (start + step) % count)
-                .find(|place| pool.endpoints.get(*place).is_some_and(|local| fit.takes(local)))?;
+            let place = (0..count).map(|step| (start + step) % count).find(|place| {
+                pool.endpoints.get(*place).is_some_and(|endpoint| fit.takes(endpoint))
+            })?;
             pool.cursor.set(place + 1);
             pool.endpoints.get(place)
         }
@@ -168,15 +170,15 @@ fn endpoint(
 }
 
 /// Smooth weighted round robin: everyone earns its weight, the richest serves and pays the sum.
-fn weighted<'a>(pool: &'a LocalPool, fit: Fit<'_>) -> Option<&'a Rc<LocalEndpoint>> {
+fn weighted<'a>(pool: &'a PoolView, fit: Fit<'_>) -> Option<&'a Rc<EndpointView>> {
     let mut credits = pool.credits.borrow_mut();
     let mut sum = 0;
     let mut richest: Option<(usize, i64)> = None;
-    for (place, (local, credit)) in pool.endpoints.iter().zip(credits.iter_mut()).enumerate() {
-        if !fit.takes(local) {
+    for (place, (endpoint, credit)) in pool.endpoints.iter().zip(credits.iter_mut()).enumerate() {
+        if !fit.takes(endpoint) {
             continue;
         }
-        let weight = i64::from(local.endpoint.weight);
+        let weight = i64::from(endpoint.shared.weight);
         sum += weight;
         *credit += weight;
         if richest.is_none_or(|(_, most)| *credit > most) {
@@ -191,28 +193,28 @@ fn weighted<'a>(pool: &'a LocalPool, fit: Fit<'_>) -> Option<&'a Rc<LocalEndpoin
 }
 
 /// One of them, each as likely as its weight.
-fn draw<'a>(from: &[&'a Rc<LocalEndpoint>], dice: &Dice) -> Option<&'a Rc<LocalEndpoint>> {
-    let weight = |local: &Rc<LocalEndpoint>| local.endpoint.weight as usize;
-    let mut point = dice.below(from.iter().map(|local| weight(local)).sum());
-    let drawn = from.iter().find(|local| {
-        let hit = point < weight(local);
-        point = point.saturating_sub(weight(local));
+fn draw<'a>(from: &[&'a Rc<EndpointView>], dice: &Dice) -> Option<&'a Rc<EndpointView>> {
+    let weight = |endpoint: &Rc<EndpointView>| endpoint.shared.weight as usize;
+    let mut point = dice.below(from.iter().map(|endpoint| weight(endpoint)).sum());
+    let drawn = from.iter().find(|endpoint| {
+        let hit = point < weight(endpoint);
+        point = point.saturating_sub(weight(endpoint));
         hit
     });
     drawn.or_else(|| from.first()).copied()
 }
 
 /// Compares the load per weight, without division.
-fn lighter(a: &LocalEndpoint, b: &LocalEndpoint) -> std::cmp::Ordering {
-    let cost = |of: &LocalEndpoint, by: &LocalEndpoint| {
-        u128::from(of.endpoint.total_load()) * u128::from(by.endpoint.weight)
+fn lighter(a: &EndpointView, b: &EndpointView) -> std::cmp::Ordering {
+    let cost = |of: &EndpointView, by: &EndpointView| {
+        u128::from(of.shared.total_load()) * u128::from(by.shared.weight)
     };
     cost(a, b).cmp(&cost(b, a))
 }
 
 /// Highest random weight (rendezvous) hashing: when an endpoint goes, only its own keys move.
-fn rendezvous(key: u64, local: &LocalEndpoint) -> u64 {
-    mix(key ^ local.endpoint.seed)
+fn rendezvous(key: u64, endpoint: &EndpointView) -> u64 {
+    mix(key ^ endpoint.shared.seed)
 }
 
 fn hash(key: &HashKey, traits: &Traits<'_>) -> u64 {
@@ -235,12 +237,4 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     pairs
         .map(<[u8]>::trim_ascii)
         .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-}
-
-/// The finalizer of splitmix64: every bit of the key matters for every bit of the result.
-fn mix(key: u64) -> u64 {
-    let mut x = key;
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

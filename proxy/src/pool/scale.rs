@@ -85,7 +85,7 @@ fn a_view_takes_as_long_as_its_table_has_services() {
             let next = View::new(Arc::clone(table), view.as_ref(), 0);
             for service in &table.services {
                 let name = &service.settings.name;
-                assert_eq!(next.service(name).unwrap().settings.settings.name, *name);
+                assert_eq!(next.service(name).unwrap().context.settings.name, *name);
             }
             view = Some(next);
         }
