@@ -13,7 +13,7 @@ mod connection;
 mod h1;
 mod reply;
 
-pub(crate) use self::connection::{Connection, keepalive};
+pub(crate) use self::connection::{Connection, Home, Returned, keepalive};
 pub(crate) use self::h1::{ResponseBody, exchange};
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::h1::{fuzzing, write_head};

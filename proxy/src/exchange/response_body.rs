@@ -163,9 +163,8 @@ impl Upstreamed {
         if self.inner.is_uploading() {
             return;
         }
-        if let (Some(lease), Some(connection)) = (self.record.lease(), self.inner.take_connection())
-        {
-            lease.give_back(connection, self.worker.timers.now());
+        if let Some(connection) = self.inner.take_connection() {
+            connection.give_back(self.worker.timers.now());
         }
         self.count();
     }

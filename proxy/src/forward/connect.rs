@@ -51,9 +51,8 @@ pub(crate) async fn connect(
             patience = Some(timers.sleep(Duration::ZERO));
         }
     };
-    let endpoint = &lease.endpoint.shared;
     let limit = lease.service.settings.timeouts.connect;
-    let mut connecting = pin!(timers.timeout(limit, Connection::connect(endpoint.address)));
+    let mut connecting = pin!(timers.timeout(limit, Connection::connect_for(&lease.endpoint)));
     let connected = loop {
         let mut changed = pin!(worker.changed.notified());
         let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
@@ -73,7 +72,7 @@ pub(crate) async fn connect(
     let error = match connected {
         Some(Ok(connection)) => return Ok(Connected { connection, trial: Some(trial) }),
         Some(Err(error)) => {
-            tracing::debug!(endpoint = %endpoint.id, %error, "connect");
+            tracing::debug!(endpoint = %lease.endpoint.shared.id, %error, "connect");
             Failed::Refused
         }
         None => Failed::ConnectTimeout,

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::upstream::Connection;
+use crate::upstream::{Connection, Returned};
 
 /// One worker's idle connections to one endpoint, the youngest last.
 #[derive(Debug, Default)]
@@ -10,7 +10,7 @@ pub(crate) struct IdleConnections(RefCell<Vec<Idle>>);
 
 #[derive(Debug)]
 struct Idle {
-    connection: Box<Connection>,
+    connection: Returned,
     /// In ticks.
     since: u64,
 }
@@ -24,14 +24,14 @@ impl IdleConnections {
                 // The rest is older still.
                 idle.clear();
             } else if candidate.connection.is_reusable() {
-                return Some(candidate.connection);
+                return Some(candidate.connection.into_connection());
             }
         }
         None
     }
 
     /// Keeps a connection for the next request. Returns whether there was room for it.
-    pub(crate) fn put(&self, connection: Box<Connection>, now: u64) -> bool {
+    pub(crate) fn put(&self, connection: Returned, now: u64) -> bool {
         let mut idle = self.0.borrow_mut();
         let has_room = idle.len() < MAX_IDLE;
         if has_room {

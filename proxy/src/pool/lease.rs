@@ -63,13 +63,6 @@ impl Lease {
     pub(crate) fn take_idle(&self, now: u64) -> Option<Box<Connection>> {
         self.endpoint.idle.take(self.service.oldest_idle(now))
     }
-
-    /// Gives a connection back for the next request.
-    pub(crate) fn give_back(&self, connection: Box<Connection>, now: u64) {
-        if !self.endpoint.is_retired() && self.endpoint.idle.put(connection, now) {
-            self.endpoint.trials.wake();
-        }
-    }
 }
 
 impl Drop for Lease {

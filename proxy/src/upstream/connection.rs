@@ -1,9 +1,11 @@
 //! One TCP connection to one endpoint.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,11 +16,12 @@ use tokio::net::TcpStream;
 
 /// One TCP connection to one endpoint, with what has been read from it and not been used.
 ///
-/// It serves one exchange at a time. It belongs to the endpoint it was made for, never to an
-/// address: whoever keeps it idle keeps it there.
+/// It serves one exchange at a time. It belongs to the endpoint it was made for, its [`Home`], never
+/// to an address: it can be given back to that endpoint only.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
+    home: Option<Weak<dyn Home>>,
     address: SocketAddr,
     /// Read and not yet used. Its memory is taken over by body frames and reclaimed after them.
     buffer: BytesMut,
@@ -29,8 +32,54 @@ pub(crate) struct Connection {
     grown: bool,
 }
 
+/// What a connection is made for, and what keeps it while no request uses it: an endpoint.
+pub(crate) trait Home: fmt::Debug {
+    /// Where connections are made to.
+    fn address(&self) -> SocketAddr;
+
+    /// Keeps a connection for the next request, or closes it. `now` is in ticks.
+    fn keep(&self, returned: Returned, now: u64);
+}
+
+/// A connection that has been given back to its home. Only [`Connection::give_back`] makes one, so
+/// that a home cannot be made to keep a connection of another.
+#[derive(Debug)]
+pub(crate) struct Returned(Box<Connection>);
+
+impl Returned {
+    /// The connection, for the next request.
+    pub(crate) fn into_connection(self) -> Box<Connection> {
+        self.0
+    }
+
+    /// [`Connection::is_reusable`].
+    pub(crate) fn is_reusable(&mut self) -> bool {
+        self.0.is_reusable()
+    }
+}
+
 impl Connection {
-    /// Connects to `address`, without Nagle's delay. The caller owns the deadline.
+    /// Connects to the address of `home`, which the connection then belongs to. The caller owns the
+    /// deadline.
+    ///
+    /// # Errors
+    ///
+    /// Those of `connect(2)`; nothing has been sent then.
+    pub(crate) async fn connect_for<H: Home + 'static>(home: &Rc<H>) -> io::Result<Box<Self>> {
+        let mut connection = Self::connect(home.address()).await?;
+        let home: Weak<H> = Rc::downgrade(home);
+        connection.home = Some(home);
+        Ok(connection)
+    }
+
+    /// Gives the connection back to its home for the next request; without one it closes.
+    pub(crate) fn give_back(self: Box<Self>, now: u64) {
+        if let Some(home) = self.home.as_ref().and_then(Weak::upgrade) {
+            home.keep(Returned(self), now);
+        }
+    }
+
+    /// Connects to `address`, for one use only, without Nagle's delay. The caller owns the deadline.
     ///
     /// # Errors
     ///
@@ -40,6 +89,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         Ok(Box::new(Self {
             stream,
+            home: None,
             address,
             buffer: BytesMut::new(),
             out: Vec::new(),

@@ -32,12 +32,12 @@ async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_first_bytes_of_both_sides_are_delivered_first() {
     let (mut client, ours, mut connection, mut server) = ends().await;
     connection.buffer().extend_from_slice(b"hello client");
     let first = Bytes::from_static(b"hello server");
-    let tunnel = tokio::spawn(tunnel(ours, first, connection, pending()));
+    let tunnel = tokio::task::spawn_local(tunnel(ours, first, connection, pending()));
     assert_eq!(read_exactly(&mut server, 12).await, b"hello server");
     assert_eq!(read_exactly(&mut client, 12).await, b"hello client");
     client.write_all(b"ping").await.unwrap();
@@ -47,10 +47,10 @@ async fn the_first_bytes_of_both_sides_are_delivered_first() {
     assert_eq!((carried.up, carried.down), (16, 12));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_half_close_leaves_the_other_direction_open() {
     let (mut client, ours, connection, mut server) = ends().await;
-    let tunnel = tokio::spawn(tunnel(ours, Bytes::new(), connection, pending()));
+    let tunnel = tokio::task::spawn_local(tunnel(ours, Bytes::new(), connection, pending()));
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
     assert_eq!(read_all(&mut server).await, b"question");
@@ -63,11 +63,11 @@ async fn a_half_close_leaves_the_other_direction_open() {
     assert_eq!((carried.up, carried.down), (8, 6));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_megabyte_each_way_at_once_arrives_unchanged() {
     const SIZE: usize = 1 << 20;
     let (client, ours, connection, server) = ends().await;
-    let tunnel = tokio::spawn(tunnel(ours, Bytes::new(), connection, pending()));
+    let tunnel = tokio::task::spawn_local(tunnel(ours, Bytes::new(), connection, pending()));
     let up: Vec<u8> = (0..SIZE).map(|i| (i % 251) as u8).collect();
     let down: Vec<u8> = (0..SIZE).map(|i| (i % 241) as u8).collect();
     let side = |stream: TcpStream, bytes: Vec<u8>| async move {
@@ -89,14 +89,14 @@ async fn a_megabyte_each_way_at_once_arrives_unchanged() {
     assert!(matches!(carried.end, End::Closed));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_hangup_closes_both_sides() {
     let (mut client, ours, connection, mut server) = ends().await;
     let (hangup, told) = tokio::sync::oneshot::channel::<()>();
     let told = async {
         told.await.ok();
     };
-    let tunnel = tokio::spawn(tunnel(ours, Bytes::new(), connection, told));
+    let tunnel = tokio::task::spawn_local(tunnel(ours, Bytes::new(), connection, told));
     client.write_all(b"ping").await.unwrap();
     assert_eq!(read_exactly(&mut server, 4).await, b"ping");
     hangup.send(()).unwrap();
@@ -115,10 +115,10 @@ async fn a_hangup_before_the_first_byte_carries_nothing() {
     assert_eq!(carried.up, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_reset_on_one_side_ends_the_whole() {
     let (mut client, ours, connection, server) = ends().await;
-    let tunnel = tokio::spawn(tunnel(ours, Bytes::new(), connection, pending()));
+    let tunnel = tokio::task::spawn_local(tunnel(ours, Bytes::new(), connection, pending()));
     let linger = socket2::SockRef::from(&server).set_linger(Some(Duration::ZERO));
     linger.unwrap();
     drop(server);
