@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::request::Parts;
@@ -19,10 +18,23 @@ use crate::forward::{Answered, Forward};
 use crate::message::forwarded::Origin;
 use crate::message::headers::Outgoing;
 use crate::message::reason::Reason;
-use crate::message::validate::validate;
+use crate::message::validate::{Validated, validate};
 use crate::metrics::log_line::LogLine;
 use crate::pool::balance::Traits;
+use crate::pool::view::View;
 use crate::upstream::ResponseBody;
+
+/// A request that keeps every rule, and the service that is to answer it. It leads to one pool at
+/// most; the view that it was found by would lead to every pool there is.
+struct Admitted<'r> {
+    head: Validated<'r>,
+    origin: Origin,
+    /// The target to send upstream, where it is not the client's own.
+    stripped: Option<Cow<'r, str>>,
+    body: Option<RequestBody>,
+    seeker: Seeker,
+    record: Record,
+}
 
 /// Answers one request. Never fails: what goes wrong becomes an answer, or an aborted body.
 ///
@@ -35,52 +47,24 @@ pub(crate) async fn handle(
     source: Option<Rc<dyn Source>>,
 ) -> Answer {
     let worker = exchange.worker;
-    let view = worker.view();
-    let policy = Arc::clone(&view.table.policy);
-    let trusted = &policy.trusted_proxies;
-    let origin =
-        Origin::new(exchange.peer, &parts.headers, trusted, &worker.ids, SystemTime::now());
-    let mut record = Record::start(worker, || log_line(&parts, &origin));
-
-    let head = match validate(&parts, &policy.limits) {
-        Ok(head) => head,
-        Err(rejection) => return reject(worker, rejection, &mut record),
+    let admitted = match worker.with_view(|view| admit(view, exchange, &parts, source)) {
+        Ok(admitted) => admitted,
+        Err(answer) => return *answer,
     };
-    let Some((route, service)) = view.route(head.host.as_deref().unwrap_or_default(), head.path)
-    else {
-        worker.slot.rejections.count(Reason::NoRoute);
-        return refuse(Reason::NoRoute, &mut record);
-    };
-    let whole = &*head.target;
-    let target = route.strip(whole).unwrap_or(Cow::Borrowed(whole));
-    record.routed(&service.context);
-    let max_body = service.context.settings.max_body;
-    let body = source
-        .map(|source| RequestBody::new(source, max_body, &policy.limits, &worker.timers))
-        .transpose();
-    let body = match body {
-        Ok(body) => body,
-        Err(reason) => return refuse(reason, &mut record),
-    };
-    let traits = Traits { client: origin.client, headers: &parts.headers, target: whole };
-    let mut seeker = Seeker::new(worker, &service.context, record.started());
-    seeker.look_first(&view, &parts.method, &traits);
-    // From here on the request knows its pool only: the view would hold on to every pool there is.
-    drop(view);
-
-    let settings = Arc::clone(&seeker.service().settings);
+    let Admitted { head, origin, stripped, body, seeker, mut record } = admitted;
+    let service = Rc::clone(seeker.service());
     let forward = Forward {
         worker,
         parts: &parts,
         outgoing: Outgoing {
-            target: &target,
+            target: stripped.as_deref().unwrap_or(&head.target),
             authority: head.authority,
-            host: settings.host.as_ref(),
+            host: service.settings.host.as_ref(),
             origin: &origin,
             upgrade: head.upgrade,
             trusted: origin.is_trusted,
         },
-        traits,
+        traits: traits(&parts, &head, &origin),
         record: &mut record,
     };
     let mut interim = |status, headers: &_| (exchange.interim)(status, headers);
@@ -97,6 +81,51 @@ pub(crate) async fn handle(
         }
         Err(reason) => refuse(reason, &mut record),
     }
+}
+
+/// Judges a request by one table, finds its service and takes a lease there if there is one at once.
+///
+/// # Errors
+/// The answer to a request that breaks a rule or has no route.
+fn admit<'r>(
+    view: &View,
+    exchange: &Exchange<'_>,
+    parts: &'r Parts,
+    source: Option<Rc<dyn Source>>,
+) -> Result<Admitted<'r>, Box<Answer>> {
+    let worker = exchange.worker;
+    let policy = &view.table.policy;
+    let trusted = &policy.trusted_proxies;
+    let origin =
+        Origin::new(exchange.peer, &parts.headers, trusted, &worker.ids, SystemTime::now());
+    let mut record = Record::start(worker, || log_line(parts, &origin));
+    let head = match validate(parts, &policy.limits) {
+        Ok(head) => head,
+        Err(rejection) => return Err(Box::new(reject(worker, rejection, &mut record))),
+    };
+    let Some((route, service)) = view.route(head.host.as_deref().unwrap_or_default(), head.path)
+    else {
+        worker.slot.rejections.count(Reason::NoRoute);
+        return Err(Box::new(refuse(Reason::NoRoute, &mut record)));
+    };
+    let stripped = match &head.target {
+        Cow::Borrowed(target) => route.strip(target),
+        Cow::Owned(target) => route.strip(target).map(|target| target.into_owned().into()),
+    };
+    record.routed(&service.context);
+    let max_body = service.context.settings.max_body;
+    let body = source
+        .map(|source| RequestBody::new(source, max_body, &policy.limits, &worker.timers))
+        .transpose();
+    let body = body.map_err(|reason| Box::new(refuse(reason, &mut record)))?;
+    let mut seeker = Seeker::new(worker, &service.context, record.started());
+    seeker.look_first(view, &parts.method, &traits(parts, &head, &origin));
+    Ok(Admitted { head, origin, stripped, body, seeker, record })
+}
+
+/// What the choice of an endpoint may depend on.
+fn traits<'a>(parts: &'a Parts, head: &'a Validated<'_>, origin: &Origin) -> Traits<'a> {
+    Traits { client: origin.client, headers: &parts.headers, target: &head.target }
 }
 
 /// Whether an answer gets the deadline of streams: nobody knows its end, or it is long.

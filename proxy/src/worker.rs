@@ -146,21 +146,30 @@ impl Worker {
         })
     }
 
-    /// The view of the live table: the one load of the table that a request makes.
+    /// Looks at the view of the live table: the one load of the table that a request makes.
     ///
-    /// Do not hold on to it across an await; see [`View`].
-    pub(crate) fn view(&self) -> Rc<View> {
+    /// A closure cannot hold on to a view across an await; see [`View`].
+    pub(crate) fn with_view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
+        look(&self.view())
+    }
+
+    /// Makes this worker's view that of the live table; the old view lets go of its pools.
+    pub(crate) fn renew_view(&self) {
+        self.view();
+    }
+
+    fn view(&self) -> Rc<View> {
         let live = self.shared.table.load();
         let view = self.view.borrow();
         if Arc::ptr_eq(&live, &view.table) {
             return Rc::clone(&view);
         }
         drop(view);
-        self.renew(Arc::clone(&live))
+        self.replace_view(Arc::clone(&live))
     }
 
     #[cold]
-    fn renew(&self, table: Arc<Table>) -> Rc<View> {
+    fn replace_view(&self, table: Arc<Table>) -> Rc<View> {
         let view = {
             let old = self.view.borrow();
             Rc::new(View::new(table, Some(&old), self.id))
@@ -205,7 +214,7 @@ impl Worker {
         loop {
             match nudges.recv().await {
                 Some(Nudge::Table) => {
-                    self.view();
+                    self.renew_view();
                     self.advance(Phase::Serving);
                 }
                 Some(Nudge::Hangup) => self.timers.wake_all(),
@@ -264,8 +273,7 @@ async fn tick(worker: Rc<Worker>) {
 fn tick_once(worker: &Worker) {
     worker.timers.tick();
     if worker.timers.now().is_multiple_of(SWEEP_TICKS) {
-        let view = worker.view();
-        view.sweep(worker.timers.now());
+        worker.with_view(|view| view.sweep(worker.timers.now()));
         if worker.has_freed.take()
             && let Some(trim) = worker.shared.trim
         {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Edge, Then, Upstream, eventually, ok};
-use cutover_proxy::table::{Color, ColorStats, DURATION_BUCKETS, Pause};
+use cutover_proxy::table::{ColorStats, DURATION_BUCKETS, Pause};
 use socket2::SockRef;
 
 fn blue(edge: &Edge) -> ColorStats {

@@ -24,7 +24,7 @@ pub(crate) struct Client {
 impl Client {
     /// A client that has sent nothing yet.
     pub(crate) fn new(worker: Rc<Worker>, address: SocketAddr) -> Rc<Self> {
-        let policy = Arc::clone(&worker.view().table.policy);
+        let policy = worker.with_view(|view| Arc::clone(&view.table.policy));
         Rc::new(Self {
             peer: Peer::new(address, Scheme::Http),
             policy: RefCell::new(policy),
@@ -40,7 +40,7 @@ impl Client {
 
     /// Takes over the policy of the live table.
     pub(crate) fn renew_policy(&self) {
-        let policy = Arc::clone(&self.worker.view().table.policy);
+        let policy = self.worker.with_view(|view| Arc::clone(&view.table.policy));
         self.policy.replace(policy);
     }
 

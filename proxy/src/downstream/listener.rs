@@ -109,9 +109,10 @@ impl Accepting {
                 continue;
             };
             let ip = address.ip().to_canonical();
-            let view = self.worker.view();
-            let trusted = view.table.policy.trusted_proxies.iter().any(|net| net.contains(&ip));
-            if trusted || permit.charge(ip) {
+            let is_trusted = self.worker.with_view(|view| {
+                view.table.policy.trusted_proxies.iter().any(|net| net.contains(&ip))
+            });
+            if is_trusted || permit.charge(ip) {
                 return (socket, address, permit);
             }
             self.turn_away(socket);

@@ -60,8 +60,8 @@ pub(crate) async fn connect(
             Poll::Pending => changed.as_mut().poll(cx).map(|()| None),
         })
         .await;
-        // The look makes this worker's view that of the live table.
-        worker.view();
+        // A retired endpoint is known as such only once the view is that of the live table.
+        worker.renew_view();
         if lease.endpoint.is_retired() {
             return Err(Failed::Retired);
         }

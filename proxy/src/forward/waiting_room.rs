@@ -62,9 +62,10 @@ impl Seeker {
 
     /// Whether an endpoint is well that is not among `tried`.
     pub(crate) fn has_other(&self, tried: &[Rc<EndpointView>]) -> bool {
-        let view = self.worker.view();
-        let service = view.service(&self.service.settings.name);
-        service.is_some_and(|service| has_other(service, tried, self.worker.uptime()))
+        self.worker.with_view(|view| {
+            let service = view.service(&self.service.settings.name);
+            service.is_some_and(|service| has_other(service, tried, self.worker.uptime()))
+        })
     }
 
     /// A lease on an endpoint that is not among `tried`. Where all have been tried, they are tried
@@ -92,7 +93,8 @@ impl Seeker {
             // Made before the look, so that a table between the look and the wait is not missed.
             let changed = worker.changed.notified();
             let hold = self.service.settings.timeouts.hold;
-            let (limit, reason, nap) = match self.look(&worker.view(), method, traits, tried) {
+            let looked = worker.with_view(|view| self.look(view, method, traits, tried));
+            let (limit, reason, nap) = match looked {
                 Ok(lease) => {
                     self.waiting = None;
                     return Ok(lease);
@@ -109,7 +111,7 @@ impl Seeker {
                 return Err(reason);
             }
             tried.clear();
-            self.enter(&worker.view())?;
+            worker.with_view(|view| self.enter(view))?;
             worker.timers.timeout(nap.min(patience), changed).await;
         }
     }

@@ -16,9 +16,9 @@ use crate::table::ServiceName;
 
 /// One worker's view of one table.
 ///
-/// Nothing may hold on to a `View` across an await: it leads to every pool of its table. Requests
-/// keep a [`Lease`](crate::pool::lease::Lease) and a [`ServiceContext`](context::ServiceContext),
-/// which lead to one pool and to none.
+/// It leads to every pool of its table, so nothing holds on to it across an await: the worker lends it
+/// to closures only. Requests keep a [`Lease`](crate::pool::lease::Lease) and a
+/// [`ServiceContext`](context::ServiceContext), which lead to one pool and to none.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) table: Arc<Table>,
