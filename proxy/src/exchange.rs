@@ -6,6 +6,7 @@ pub(crate) mod request_body;
 pub(crate) mod response_body;
 pub(crate) mod tunnel;
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 
@@ -14,6 +15,7 @@ use http::{HeaderMap, StatusCode, response};
 use self::response_body::Body;
 use self::tunnel::Tunnel;
 use crate::message::forwarded::Peer;
+use crate::pool::binding::Binding;
 use crate::worker::Worker;
 
 /// What a protocol gives to the hall with each request: an HTTP/1 connection for one request at a
@@ -23,6 +25,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) peer: &'a Peer,
     /// Sends an interim answer (RFC 9110 §15.2) ahead of the final one, where the client can take it.
     pub(crate) interim: &'a dyn Fn(StatusCode, &HeaderMap),
+    /// Where the upstream connection is that serves this client alone; made when there is one.
+    pub(crate) binding: &'a OnceCell<Rc<Binding>>,
 }
 
 impl fmt::Debug for Exchange<'_> {

@@ -21,6 +21,7 @@ use crate::exchange::request_body::{BodyError, RequestBody};
 use crate::message::headers::Outgoing;
 use crate::message::reason::Reason;
 use crate::pool::balance::Traits;
+use crate::pool::binding::Bound;
 use crate::pool::lease::Lease;
 use crate::pool::view::endpoint::EndpointView;
 use crate::upstream::{Connection, Failure, Progress, Reply, ResponseBody, Stage, Watch, exchange};
@@ -33,6 +34,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) parts: &'a Parts,
     pub(crate) outgoing: Outgoing<'a>,
     pub(crate) traits: Traits<'a>,
+    /// The connection that serves this client alone; of use only where it leads to.
+    pub(crate) bound: Option<Bound>,
     /// Keeps the lease of the attempt under way, and of the one that answered.
     pub(crate) record: &'a mut Record,
 }
@@ -105,7 +108,12 @@ impl Forward<'_> {
             let (method, last) = (&self.parts.method, attempts.last);
             let lease = seeker.lease(method, &self.traits, &mut attempts.tried, last).await?;
             let lease = self.record.attempt(lease);
-            let failed = match connect(self.worker, lease, attempts.fresh_only).await {
+            let bound = self.bound.take_if(|bound| Rc::ptr_eq(&bound.endpoint, &lease.endpoint));
+            let connected = match bound {
+                Some(bound) => Ok(Connected { connection: bound.connection, trial: None }),
+                None => connect(self.worker, lease, attempts.fresh_only).await,
+            };
+            let failed = match connected {
                 Ok(connected) => {
                     if self.awaits_restart(&mut attempts, &seeker)? {
                         continue;

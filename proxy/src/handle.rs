@@ -21,6 +21,7 @@ use crate::message::reason::Reason;
 use crate::message::validate::{Validated, validate};
 use crate::metrics::log_line::LogLine;
 use crate::pool::balance::Traits;
+use crate::pool::binding::Bound;
 use crate::pool::view::View;
 use crate::upstream::ResponseBody;
 
@@ -33,6 +34,8 @@ struct Admitted<'r> {
     stripped: Option<Cow<'r, str>>,
     body: Option<RequestBody>,
     seeker: Seeker,
+    /// The upstream connection that serves this client alone.
+    bound: Option<Bound>,
     record: Record,
 }
 
@@ -51,7 +54,7 @@ pub(crate) async fn handle(
         Ok(admitted) => admitted,
         Err(answer) => return *answer,
     };
-    let Admitted { head, origin, stripped, body, seeker, mut record } = admitted;
+    let Admitted { head, origin, stripped, body, seeker, bound, mut record } = admitted;
     let service = Rc::clone(seeker.service());
     let forward = Forward {
         worker,
@@ -65,6 +68,7 @@ pub(crate) async fn handle(
             trusted: origin.is_trusted,
         },
         traits: traits(&parts, &head, &origin),
+        bound,
         record: &mut record,
     };
     let mut interim = |status, headers: &_| (exchange.interim)(status, headers);
@@ -73,7 +77,7 @@ pub(crate) async fn handle(
             if is_stream(&body) {
                 record.become_stream();
             }
-            Answer::Response(head, Body::upstream(body, record, worker))
+            Answer::Response(head, Body::upstream(body, record, worker, exchange.binding))
         }
         Ok(Answered::Switching(head, connection)) => {
             record.become_stream();
@@ -119,8 +123,10 @@ fn admit<'r>(
         .transpose();
     let body = body.map_err(|reason| Box::new(refuse(reason, &mut record)))?;
     let mut seeker = Seeker::new(worker, &service.context, record.started());
-    seeker.look_first(view, &parts.method, &traits(parts, &head, &origin));
-    Ok(Admitted { head, origin, stripped, body, seeker, record })
+    let bound = exchange.binding.get().and_then(|binding| binding.take());
+    let endpoint = bound.as_ref().map(|bound| &bound.endpoint);
+    seeker.look_first(view, &parts.method, &traits(parts, &head, &origin), endpoint);
+    Ok(Admitted { head, origin, stripped, body, seeker, bound, record })
 }
 
 /// What the choice of an endpoint may depend on.

@@ -1,6 +1,7 @@
 //! Pools: the objects that a table names and that requests hold on to.
 
 pub(crate) mod balance;
+pub(crate) mod binding;
 pub(crate) mod compile;
 mod endpoint;
 mod hash;

@@ -1,12 +1,13 @@
 //! Who is at the other end of a connection, and what holds for it.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::forwarded::{Peer, Scheme};
+use crate::pool::binding::Binding;
 use crate::table::{Limits, Policy};
 use crate::time::span;
 use crate::worker::{Phase, Worker};
@@ -16,6 +17,8 @@ use crate::worker::{Phase, Worker};
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) peer: Peer,
+    /// See [`Exchange::binding`](crate::exchange::Exchange::binding).
+    pub(crate) binding: OnceCell<Rc<Binding>>,
     policy: RefCell<Arc<Policy>>,
     /// The tick since which it has been idle.
     idle_since: Cell<u64>,
@@ -27,6 +30,7 @@ impl Client {
         let policy = worker.with_view(|view| Arc::clone(&view.table.policy));
         Rc::new(Self {
             peer: Peer::new(address, Scheme::Http),
+            binding: OnceCell::new(),
             policy: RefCell::new(policy),
             idle_since: Cell::new(worker.timers.now()),
             worker,

@@ -1,5 +1,6 @@
 //! What goes back to the client: an answer of our own, or the upstream's with all that hangs on it.
 
+use std::cell::OnceCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,6 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::exchange::record::Record;
 use crate::exchange::request_body::RequestBody;
 use crate::metrics::counters::UpstreamError;
+use crate::pool::binding::Binding;
 use crate::time::Sleep;
 use crate::upstream::{Failure, ResponseBody};
 use crate::worker::Worker;
@@ -29,6 +31,8 @@ pub(crate) struct Upstreamed {
     inner: ResponseBody<RequestBody>,
     record: Record,
     worker: Rc<Worker>,
+    /// Where the connection goes that serves this client alone.
+    binding: Option<Rc<Binding>>,
     bytes: u64,
     /// Until when the upstream must have taken more of the request behind the end of its answer.
     upload: Option<(u64, Sleep)>,
@@ -54,14 +58,16 @@ impl Body {
         Self::Own(Some(text.into()))
     }
 
-    /// An upstream's answer.
+    /// An upstream's answer; `binding` is that of the [`Exchange`](super::Exchange).
     pub(crate) fn upstream(
         inner: ResponseBody<RequestBody>,
         record: Record,
         worker: &Rc<Worker>,
+        binding: &OnceCell<Rc<Binding>>,
     ) -> Self {
         let worker = Rc::clone(worker);
-        let mut body = Upstreamed { inner, record, worker, bytes: 0, upload: None };
+        let binding = inner.is_bound().then(|| Rc::clone(binding.get_or_init(Rc::default)));
+        let mut body = Upstreamed { inner, record, worker, binding, bytes: 0, upload: None };
         if body.inner.is_end_stream() {
             body.finish();
         }
@@ -164,7 +170,10 @@ impl Upstreamed {
             return;
         }
         if let Some(connection) = self.inner.take_connection() {
-            connection.give_back(self.worker.timers.now());
+            match (&self.binding, self.record.lease()) {
+                (Some(binding), Some(lease)) => binding.keep(lease, connection),
+                _ => connection.give_back(self.worker.timers.now()),
+            }
         }
         self.count();
     }

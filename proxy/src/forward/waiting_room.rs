@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::message::reason::Reason;
 use crate::metrics::counters::Counter;
-use crate::pool::balance::{Traits, choose, has_other};
+use crate::pool::balance::{Traits, choose, choose_bound, has_other};
 use crate::pool::lease::Lease;
 use crate::pool::view::View;
 use crate::pool::view::context::ServiceContext;
@@ -50,9 +50,15 @@ impl Seeker {
     }
 
     /// Takes a lease at once, if there is one, from the view that the request was routed by: no
-    /// request sees half of a new table.
-    pub(crate) fn look_first(&mut self, view: &View, method: &Method, traits: &Traits<'_>) {
-        self.first = self.look(view, method, traits, &[]).ok();
+    /// request sees half of a new table. `bound` is where a connection of this client leads to.
+    pub(crate) fn look_first(
+        &mut self,
+        view: &View,
+        method: &Method,
+        traits: &Traits<'_>,
+        bound: Option<&Rc<EndpointView>>,
+    ) {
+        self.first = self.look(view, method, traits, &[], bound).ok();
     }
 
     /// Whether the last lease had to wait because there was no endpoint at all, tried or not.
@@ -93,7 +99,7 @@ impl Seeker {
             // Made before the look, so that a table between the look and the wait is not missed.
             let changed = worker.changed.notified();
             let hold = self.service.settings.timeouts.hold;
-            let looked = worker.with_view(|view| self.look(view, method, traits, tried));
+            let looked = worker.with_view(|view| self.look(view, method, traits, tried, None));
             let (limit, reason, nap) = match looked {
                 Ok(lease) => {
                     self.waiting = None;
@@ -122,6 +128,7 @@ impl Seeker {
         method: &Method,
         traits: &Traits<'_>,
         tried: &[Rc<EndpointView>],
+        bound: Option<&Rc<EndpointView>>,
     ) -> Result<Lease, Obstacle> {
         let service = self.renew(view).ok_or(Obstacle::NoEndpoint)?;
         if let Some(pause) = service.context.settings.pause
@@ -129,7 +136,9 @@ impl Seeker {
         {
             return Err(Obstacle::Paused(pause));
         }
-        choose(service, traits, tried, &self.worker.dice, self.worker.uptime())
+        bound
+            .and_then(|endpoint| choose_bound(service, endpoint))
+            .or_else(|| choose(service, traits, tried, &self.worker.dice, self.worker.uptime()))
             .ok_or(Obstacle::NoEndpoint)
     }
 

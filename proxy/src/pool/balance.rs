@@ -12,7 +12,7 @@ use crate::pool::hash::{fnv1a, mix};
 use crate::pool::lease::Lease;
 use crate::pool::view::endpoint::EndpointView;
 use crate::pool::view::pool::PoolView;
-use crate::pool::view::service::ServiceView;
+use crate::pool::view::service::{ServiceView, ShareView};
 use crate::table::{Balance, HashKey};
 
 /// What a choice may depend on.
@@ -81,6 +81,14 @@ pub(crate) fn choose(
         }
     }
     None
+}
+
+/// A lease on one certain endpoint; `None` if it does not serve, or is not up.
+pub(crate) fn choose_bound(service: &ServiceView, endpoint: &Rc<EndpointView>) -> Option<Lease> {
+    let serves =
+        |share: &&ShareView| share.pool.endpoints.iter().any(|other| Rc::ptr_eq(other, endpoint));
+    let share = service.shares.iter().find(serves).filter(|_| endpoint.shared.is_up())?;
+    Some(Lease::new(&service.context, &share.pool, Rc::clone(endpoint)))
 }
 
 /// Whether an endpoint of the service is well and not among `tried`.

@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     /// The memory in which heads are written, kept from exchange to exchange.
     out: Vec<u8>,
     exchanges: u32,
+    /// Whether it serves one client alone from now on.
+    bound: bool,
     /// Whether the memory behind `buffer` has grown beyond what an idle connection may keep.
     grown: bool,
 }
@@ -72,8 +74,22 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Gives the connection back to its home for the next request; without one it closes.
+    /// Binds the connection to the client that it serves: it is authenticated now.
+    pub(super) fn bind(&mut self) {
+        self.bound = true;
+    }
+
+    /// Whether it serves one client alone.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    /// Gives the connection back to its home for the next request of anybody; without one, or bound
+    /// to a client, it closes.
     pub(crate) fn give_back(self: Box<Self>, now: u64) {
+        if self.bound {
+            return;
+        }
         if let Some(home) = self.home.as_ref().and_then(Weak::upgrade) {
             home.keep(Returned(self), now);
         }
@@ -94,6 +110,7 @@ impl Connection {
             buffer: BytesMut::new(),
             out: Vec::new(),
             exchanges: 0,
+            bound: false,
             grown: false,
         }))
     }

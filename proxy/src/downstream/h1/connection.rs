@@ -219,7 +219,12 @@ impl Connection<'_> {
                 transport.interim(status, headers);
             }
         };
-        let exchange = Exchange { worker: &client.worker, peer: &client.peer, interim: &interim };
+        let exchange = Exchange {
+            worker: &client.worker,
+            peer: &client.peer,
+            interim: &interim,
+            binding: &client.binding,
+        };
         let body = has_body.then(|| Rc::clone(transport) as Rc<dyn Source>);
         let answer = {
             let mut handling = std::pin::pin!(handle(&exchange, parts, body));

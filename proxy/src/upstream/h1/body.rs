@@ -95,6 +95,11 @@ impl<B> ResponseBody<B> {
         self.connection.take()
     }
 
+    /// Whether the connection serves one client alone from now on.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_bound())
+    }
+
     /// Whether the rest of the request is still to be sent.
     pub(crate) fn is_uploading(&self) -> bool {
         self.upload.is_some()

@@ -231,7 +231,10 @@ impl<'a, 'w> Exchange<'a, 'w> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let Head { parts, framing, keep_alive, .. } = head;
+        let Head { parts, framing, keep_alive, binds_connection } = head;
+        if binds_connection {
+            self.connection.bind();
+        }
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             // RFC 9110 §7.8: the protocol changes behind the request, which must be whole by then.
             if !self.sender.is_sent() {

@@ -33,10 +33,6 @@ pub(super) struct Head {
     pub(super) keep_alive: bool,
     /// Whether the upstream may take whatever else comes on this connection for what this client
     /// says: NTLM and Negotiate (RFC 4559) authenticate the connection, against RFC 9110 §3.3.
-    #[cfg_attr(
-        not(any(fuzzing, test)),
-        expect(dead_code, reason = "whoever pins connections will read it")
-    )]
     pub(super) binds_connection: bool,
 }
 
