@@ -20,8 +20,10 @@ use crate::metrics::process;
 use crate::pool::Pool;
 use crate::pool::compile::{Table, TableError};
 use crate::table::{Color, Generation, Hangup, ServiceName, Snapshot, TableSpec};
+use crate::worker::Worker;
 use crate::worker::admission::Limiter;
-use crate::worker::{Nudge, Shared, Worker, WorkerSlot};
+use crate::worker::run::{self, Command};
+use crate::worker::shared::{Shared, WorkerSlot};
 
 /// What a proxy starts with. Everything else comes with its tables.
 #[derive(Debug)]
@@ -87,17 +89,17 @@ impl Proxy {
                 share.push(socket);
             }
         }
-        let mut nudges = Vec::new();
+        let mut commands = Vec::new();
         let mut threads = Vec::new();
         for (id, sockets) in shares.into_iter().enumerate() {
-            let (nudge, inbox) = mpsc::unbounded_channel();
+            let (sender, inbox) = mpsc::unbounded_channel();
             let shared = Arc::clone(&shared);
             let grace = settings.shutdown_timeout;
             let run = move || work(id, shared, sockets, inbox, grace);
             threads.push(thread::Builder::new().name(format!("worker-{id}")).spawn(run)?);
-            nudges.push(nudge);
+            commands.push(sender);
         }
-        let plane = Plane { shared, nudges, pools: Mutex::default() };
+        let plane = Plane { shared, commands, pools: Mutex::default() };
         Ok(Self { handle: Handle(Arc::new(plane)), threads })
     }
 
@@ -110,7 +112,7 @@ impl Proxy {
     /// Stops: kept-alive connections are told to close, requests in flight finish within the
     /// shutdown timeout. Blocks until every worker has ended.
     pub fn shutdown(mut self) {
-        self.handle.0.nudge(Nudge::Shutdown);
+        self.handle.0.tell(Command::Shutdown);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker has panicked");
@@ -121,7 +123,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.handle.0.nudge(Nudge::Shutdown);
+        self.handle.0.tell(Command::Shutdown);
     }
 }
 
@@ -141,16 +143,16 @@ pub struct Applied {
 #[derive(Debug)]
 struct Plane {
     shared: Arc<Shared>,
-    nudges: Vec<mpsc::UnboundedSender<Nudge>>,
+    commands: Vec<mpsc::UnboundedSender<Command>>,
     /// Every pool that was ever live and may still have leases.
     pools: Mutex<Vec<Weak<Pool>>>,
 }
 
 impl Plane {
-    fn nudge(&self, nudge: Nudge) {
-        for worker in &self.nudges {
-            // A worker that has ended needs no telling.
-            worker.send(nudge).ok();
+    fn tell(&self, command: Command) {
+        for worker in &self.commands {
+            // A worker that has ended needs no command.
+            worker.send(command).ok();
         }
     }
 }
@@ -183,7 +185,7 @@ impl Handle {
         shared.table.store(table);
         let swap = before.elapsed();
         // Workers that are idle let go of the old table too; a drain never waits for traffic.
-        self.0.nudge(Nudge::Table);
+        self.0.tell(Command::Table);
         Ok(Applied { generation, swap })
     }
 
@@ -194,7 +196,7 @@ impl Handle {
                 pool.hang_up(what);
             }
         }
-        self.0.nudge(Nudge::Hangup);
+        self.0.tell(Command::Hangup);
     }
 
     /// Where access log lines go from now on.
@@ -249,7 +251,7 @@ fn work(
     id: usize,
     shared: Arc<Shared>,
     sockets: Vec<TcpListener>,
-    nudges: mpsc::UnboundedReceiver<Nudge>,
+    commands: mpsc::UnboundedReceiver<Command>,
     grace: Duration,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -279,7 +281,7 @@ fn work(
                 pending().await
             };
             tokio::select! {
-                () = worker.run(nudges, grace) => {}
+                () = run::run(&worker, commands, grace) => {}
                 () = accepting => {}
             }
         });

@@ -41,7 +41,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, index: usize, socket: StdListener)
             return;
         }
     };
-    worker.reached(Phase::Serving).await;
+    worker.life.reached(Phase::Serving).await;
     let mut accepting = Accepting {
         worker: Rc::clone(&worker),
         index,
@@ -74,7 +74,7 @@ impl Accepting {
         loop {
             let (socket, address, permit) = tokio::select! {
                 biased;
-                () = worker.reached(Phase::Draining) => return,
+                () = worker.life.reached(Phase::Draining) => return,
                 accepted = self.next() => accepted,
             };
             let open = Open::new(&worker, self.index, permit);
@@ -176,7 +176,7 @@ struct Open {
 
 impl Open {
     fn new(worker: &Rc<Worker>, index: usize, permit: Permit) -> Self {
-        worker.connections.set(worker.connections.get() + 1);
+        worker.life.opened();
         if let Some(gauge) = worker.slot.connections.get(index) {
             gauge.add(1);
         }
@@ -191,7 +191,7 @@ impl Drop for Open {
             self.worker.slot.panics.add(1);
             tracing::error!("a panic has ended a connection");
         }
-        self.worker.connections.set(self.worker.connections.get() - 1);
+        self.worker.life.closed();
         if let Some(gauge) = self.worker.slot.connections.get(self.index) {
             gauge.sub(1);
         }

@@ -18,6 +18,7 @@ use crate::worker::Worker;
 
 /// The body of every response.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(crate) enum Body {
     /// An answer that Cutover makes itself.
     Own(Option<Bytes>),

@@ -54,7 +54,7 @@ pub(crate) async fn connect(
     let limit = lease.service.settings.timeouts.connect;
     let mut connecting = pin!(timers.timeout(limit, Connection::connect_for(&lease.endpoint)));
     let connected = loop {
-        let mut changed = pin!(worker.changed.notified());
+        let mut changed = pin!(worker.life.changed());
         let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(connected) => Poll::Ready(Some(connected)),
             Poll::Pending => changed.as_mut().poll(cx).map(|()| None),

@@ -97,7 +97,7 @@ impl Seeker {
         self.met_none = false;
         loop {
             // Made before the look, so that a table between the look and the wait is not missed.
-            let changed = worker.changed.notified();
+            let changed = worker.life.changed();
             let hold = self.service.settings.timeouts.hold;
             let looked = worker.with_view(|view| self.look(view, method, traits, tried, None));
             let (limit, reason, nap) = match looked {

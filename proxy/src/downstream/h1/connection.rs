@@ -34,7 +34,7 @@ pub(crate) async fn serve(client: Rc<Client>, stream: TcpStream) {
     loop {
         // All but sleeping is boxed: a connection that sleeps holds no memory of one that does not.
         let end = Box::pin(awake(&client, socket)).await;
-        client.worker.has_freed.set(true);
+        client.worker.life.freed();
         match end {
             End::Rests(resting) => {
                 socket = resting;
