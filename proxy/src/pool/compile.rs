@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::metrics::counters::{Registry, ServiceCounters};
-use crate::pool::Pool;
+use crate::pool::pool::Pool;
 use crate::route::router::{Router, UnknownService};
 use crate::table::{
     Balance, BodyLimit, Color, EndpointSpec, Generation, Limits, Pause, Policy, PoolSpec,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::endpoint::EndpointView;
 use crate::metrics::counters::{ColorSlot, ServiceCounters};
-use crate::pool::Pool;
 use crate::pool::in_flight::InFlight;
+use crate::pool::pool::Pool;
 
 /// One worker's hold on a pool. It ends with the view that names it, or with its last lease.
 #[derive(Debug)]

@@ -1,0 +1,204 @@
+//! A pool: the object that a table names and that requests hold on to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use crate::metrics::counters::Work;
+use crate::pool::endpoint::Endpoint;
+use crate::pool::in_flight::InFlight;
+use crate::table::{Color, EndpointSpec, Generation, Hangup, PoolStats, ServiceName};
+
+/// The endpoints that serve one color, at one generation.
+///
+/// Ownership is the drain: the live table and each worker's view hold an `Arc<Pool>`, and within a
+/// worker every lease holds on to the view's part. A retired pool is gone when the last of them has
+/// let go; no counter decides it, the gauges are for eyes only.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) service: ServiceName,
+    pub(crate) color: Color,
+    pub(crate) generation: Generation,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    in_flight: Vec<Arc<InFlight>>,
+    hangup: AtomicU8,
+}
+
+impl Pool {
+    /// A new pool; endpoints that `previous` already has are taken over with what is known of them.
+    pub(crate) fn new(
+        service: &ServiceName,
+        color: Color,
+        generation: Generation,
+        endpoints: &[EndpointSpec],
+        previous: Option<&Self>,
+        workers: usize,
+    ) -> Self {
+        let known: HashMap<_, _> = previous
+            .into_iter()
+            .flat_map(|pool| &pool.endpoints)
+            .map(|endpoint| ((&endpoint.id, endpoint.address), endpoint))
+            .collect();
+        let endpoint = |spec: &EndpointSpec| match known.get(&(&spec.id, spec.address)) {
+            Some(known) if known.is(spec) => Arc::clone(known),
+            _ => Arc::new(Endpoint::new(spec, workers)),
+        };
+        Self {
+            service: service.clone(),
+            color,
+            generation,
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            in_flight: (0..workers).map(|_| Arc::default()).collect(),
+            hangup: AtomicU8::new(0),
+        }
+    }
+
+    /// Whether this pool is what `endpoints` asks for, but for health.
+    pub(crate) fn matches(&self, endpoints: &[EndpointSpec]) -> bool {
+        self.endpoints.len() == endpoints.len()
+            && self.endpoints.iter().zip(endpoints).all(|(endpoint, spec)| endpoint.is(spec))
+    }
+
+    /// Takes over what the probes found; the identity stays.
+    pub(crate) fn update_health(&self, endpoints: &[EndpointSpec]) {
+        for (endpoint, spec) in self.endpoints.iter().zip(endpoints) {
+            endpoint.set_up(spec.up);
+        }
+    }
+
+    /// A worker's gauges.
+    pub(crate) fn in_flight(&self, worker: usize) -> Arc<InFlight> {
+        self.in_flight.get(worker).cloned().unwrap_or_default()
+    }
+
+    /// Marks work of this pool to be ended by force; whoever does it sees the mark when next woken.
+    pub(crate) fn hang_up(&self, what: Hangup) {
+        let level = match what {
+            Hangup::Requests => 1,
+            Hangup::Everything => 2,
+        };
+        self.hangup.fetch_max(level, Ordering::Relaxed);
+    }
+
+    /// Whether such work is to end now.
+    pub(crate) fn is_hung_up(&self, work: Work) -> bool {
+        let level = self.hangup.load(Ordering::Relaxed);
+        match work {
+            Work::Request => level >= 1,
+            Work::Stream => level >= 2,
+        }
+    }
+
+    /// How many endpoints are left out now.
+    fn ejected(&self, now: Duration) -> usize {
+        self.endpoints.iter().filter(|endpoint| endpoint.is_ejected(now)).count()
+    }
+
+    /// Takes note of a failure to connect or an early reset, and leaves the endpoint out for a while
+    /// when they repeat. At most half of a pool, and never its last endpoint, is left out.
+    pub(crate) fn note_failure(&self, endpoint: &Endpoint, now: Duration) -> bool {
+        if !endpoint.note_failure() || endpoint.is_ejected(now) {
+            return false;
+        }
+        if self.ejected(now) >= self.endpoints.len() / 2 {
+            return false;
+        }
+        endpoint.eject(now);
+        true
+    }
+
+    /// The pool's figures.
+    pub(crate) fn stats(&self, retired: bool, now: Duration) -> PoolStats {
+        let sum = |work: Work| self.in_flight.iter().map(|slot| slot.of(work).value()).sum();
+        PoolStats {
+            service: self.service.clone(),
+            color: self.color,
+            generation: self.generation,
+            retired,
+            requests: sum(Work::Request),
+            streams: sum(Work::Stream),
+            endpoints: self.endpoints.iter().map(|endpoint| endpoint.stats(now)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::endpoint::BASE_EJECTION;
+    use crate::table::EndpointId;
+
+    fn pool(endpoints: usize) -> Pool {
+        let specs: Vec<_> = (1..=endpoints).map(spec).collect();
+        Pool::new(&"web".parse().unwrap(), Color::Blue, Generation(1), &specs, None, 1)
+    }
+
+    fn spec(number: usize) -> EndpointSpec {
+        EndpointSpec {
+            id: EndpointId::from(format!("c{number}").as_str()),
+            address: format!("10.0.0.{number}:80").parse().unwrap(),
+            weight: 1,
+            up: true,
+        }
+    }
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    #[test]
+    fn an_endpoint_is_left_out_after_three_failures_in_a_row() {
+        let pool = pool(2);
+        let endpoint = &pool.endpoints[0];
+        assert!(!pool.note_failure(endpoint, NOW));
+        assert!(!pool.note_failure(endpoint, NOW));
+        endpoint.note_success();
+        assert!(!pool.note_failure(endpoint, NOW));
+        assert!(!pool.note_failure(endpoint, NOW));
+        assert!(pool.note_failure(endpoint, NOW));
+        assert!(endpoint.is_ejected(NOW));
+        assert!(!endpoint.is_ejected(NOW + BASE_EJECTION));
+    }
+
+    #[test]
+    fn the_last_endpoint_is_never_left_out() {
+        let pool = pool(1);
+        for _ in 0..10 {
+            assert!(!pool.note_failure(&pool.endpoints[0], NOW));
+        }
+    }
+
+    #[test]
+    fn at_most_half_of_a_pool_is_left_out() {
+        let pool = pool(4);
+        for endpoint in &pool.endpoints {
+            for _ in 0..5 {
+                pool.note_failure(endpoint, NOW);
+            }
+        }
+        assert_eq!(pool.ejected(NOW), 2);
+    }
+
+    #[test]
+    fn each_ejection_lasts_twice_as_long_as_the_one_before() {
+        let pool = pool(2);
+        let endpoint = &pool.endpoints[0];
+        for _ in 0..3 {
+            pool.note_failure(endpoint, NOW);
+        }
+        let back = NOW + BASE_EJECTION;
+        assert!(pool.note_failure(endpoint, back), "one failure after its return is enough");
+        assert!(endpoint.is_ejected(back + BASE_EJECTION));
+        assert!(!endpoint.is_ejected(back + BASE_EJECTION * 2));
+    }
+
+    #[test]
+    fn a_changed_pool_keeps_what_is_known_of_its_endpoints() {
+        let old = pool(2);
+        let specs: Vec<_> = [2, 3].map(spec).into();
+        let name = "web".parse().unwrap();
+        let new = Pool::new(&name, Color::Blue, Generation(2), &specs, Some(&old), 1);
+        assert!(Arc::ptr_eq(&old.endpoints[1], &new.endpoints[0]));
+        assert!(!old.matches(&specs));
+        assert!(new.matches(&specs));
+    }
+}
