@@ -71,7 +71,6 @@ impl Proxy {
         }
         let listeners = settings.listeners.len();
         let addresses = settings.listeners.iter().map(|listener| listener.address).collect();
-        let limiter = Limiter::start()?;
         let shared = Arc::new(Shared {
             table: ArcSwap::default(),
             registry: Registry::new(workers),
@@ -79,7 +78,7 @@ impl Proxy {
             started: Instant::now(),
             trim: settings.trim,
             slots: (0..workers).map(|_| Arc::new(WorkerSlot::new(listeners))).collect(),
-            limiter,
+            limiter: Limiter::start(),
             addresses,
         });
         let mut shares: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();

@@ -209,17 +209,10 @@ fn share_pool(
     previous: &Table,
     registry: &Registry,
 ) -> Arc<Pool> {
-    let old = previous.pool(service, spec.color);
-    match old {
+    match previous.pool(service, spec.color) {
         Some(old) if old.matches(&spec.endpoints) => Arc::clone(old),
-        _ => Arc::new(Pool::new(
-            service,
-            spec.color,
-            generation,
-            &spec.endpoints,
-            old.map(AsRef::as_ref),
-            registry.workers(),
-        )),
+        Some(old) => Arc::new(old.successor(spec, generation)),
+        None => Arc::new(Pool::new(service, spec, generation, registry.workers())),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::metrics::counters::Work;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::in_flight::InFlight;
-use crate::table::{Color, EndpointSpec, Generation, Hangup, PoolStats, ServiceName};
+use crate::table::{Color, EndpointSpec, Generation, Hangup, PoolSpec, PoolStats, ServiceName};
 
 /// The endpoints that serve one color, at one generation.
 ///
@@ -26,31 +26,38 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A new pool; endpoints that `previous` already has are taken over with what is known of them.
+    /// A pool of which nothing is known but its spec.
     pub(crate) fn new(
         service: &ServiceName,
-        color: Color,
+        spec: &PoolSpec,
         generation: Generation,
-        endpoints: &[EndpointSpec],
-        previous: Option<&Self>,
         workers: usize,
     ) -> Self {
-        let known: HashMap<_, _> = previous
-            .into_iter()
-            .flat_map(|pool| &pool.endpoints)
-            .map(|endpoint| ((&endpoint.id, endpoint.address), endpoint))
-            .collect();
+        let endpoint = |spec| Arc::new(Endpoint::new(spec, workers));
+        Self {
+            service: service.clone(),
+            color: spec.color,
+            generation,
+            endpoints: spec.endpoints.iter().map(endpoint).collect(),
+            in_flight: (0..workers).map(|_| Arc::default()).collect(),
+            hangup: AtomicU8::new(0),
+        }
+    }
+
+    /// The pool that takes the place of this one; endpoints that both have are taken over with what
+    /// is known of them.
+    pub(crate) fn successor(&self, spec: &PoolSpec, generation: Generation) -> Self {
+        let known = self.endpoints.iter();
+        let known: HashMap<_, _> = known.map(|known| ((&known.id, known.address), known)).collect();
+        let workers = self.in_flight.len();
         let endpoint = |spec: &EndpointSpec| match known.get(&(&spec.id, spec.address)) {
             Some(known) if known.is(spec) => Arc::clone(known),
             _ => Arc::new(Endpoint::new(spec, workers)),
         };
+        let none = PoolSpec { color: spec.color, weight: spec.weight, endpoints: Vec::new() };
         Self {
-            service: service.clone(),
-            color,
-            generation,
-            endpoints: endpoints.iter().map(endpoint).collect(),
-            in_flight: (0..workers).map(|_| Arc::default()).collect(),
-            hangup: AtomicU8::new(0),
+            endpoints: spec.endpoints.iter().map(endpoint).collect(),
+            ..Self::new(&self.service, &none, generation, workers)
         }
     }
 
@@ -97,15 +104,13 @@ impl Pool {
 
     /// Takes note of a failure to connect or an early reset, and leaves the endpoint out for a while
     /// when they repeat. At most half of a pool, and never its last endpoint, is left out.
-    pub(crate) fn note_failure(&self, endpoint: &Endpoint, now: Duration) -> bool {
-        if !endpoint.note_failure() || endpoint.is_ejected(now) {
-            return false;
+    pub(crate) fn note_failure(&self, endpoint: &Endpoint, now: Duration) {
+        if endpoint.note_failure()
+            && !endpoint.is_ejected(now)
+            && self.ejected(now) < self.endpoints.len() / 2
+        {
+            endpoint.eject(now);
         }
-        if self.ejected(now) >= self.endpoints.len() / 2 {
-            return false;
-        }
-        endpoint.eject(now);
-        true
     }
 
     /// The pool's figures.
@@ -130,8 +135,12 @@ mod tests {
     use crate::table::EndpointId;
 
     fn pool(endpoints: usize) -> Pool {
-        let specs: Vec<_> = (1..=endpoints).map(spec).collect();
-        Pool::new(&"web".parse().unwrap(), Color::Blue, Generation(1), &specs, None, 1)
+        let spec = blue((1..=endpoints).map(spec).collect());
+        Pool::new(&"web".parse().unwrap(), &spec, Generation(1), 1)
+    }
+
+    fn blue(endpoints: Vec<EndpointSpec>) -> PoolSpec {
+        PoolSpec { color: Color::Blue, weight: 1, endpoints }
     }
 
     fn spec(number: usize) -> EndpointSpec {
@@ -149,13 +158,13 @@ mod tests {
     fn an_endpoint_is_left_out_after_three_failures_in_a_row() {
         let pool = pool(2);
         let endpoint = &pool.endpoints[0];
-        assert!(!pool.note_failure(endpoint, NOW));
-        assert!(!pool.note_failure(endpoint, NOW));
+        let fail = || {
+            pool.note_failure(endpoint, NOW);
+            endpoint.is_ejected(NOW)
+        };
+        assert_eq!([fail(), fail()], [false, false]);
         endpoint.note_success();
-        assert!(!pool.note_failure(endpoint, NOW));
-        assert!(!pool.note_failure(endpoint, NOW));
-        assert!(pool.note_failure(endpoint, NOW));
-        assert!(endpoint.is_ejected(NOW));
+        assert_eq!([fail(), fail(), fail()], [false, false, true]);
         assert!(!endpoint.is_ejected(NOW + BASE_EJECTION));
     }
 
@@ -163,8 +172,9 @@ mod tests {
     fn the_last_endpoint_is_never_left_out() {
         let pool = pool(1);
         for _ in 0..10 {
-            assert!(!pool.note_failure(&pool.endpoints[0], NOW));
+            pool.note_failure(&pool.endpoints[0], NOW);
         }
+        assert!(!pool.endpoints[0].is_ejected(NOW));
     }
 
     #[test]
@@ -186,7 +196,9 @@ mod tests {
             pool.note_failure(endpoint, NOW);
         }
         let back = NOW + BASE_EJECTION;
-        assert!(pool.note_failure(endpoint, back), "one failure after its return is enough");
+        assert!(!endpoint.is_ejected(back));
+        pool.note_failure(endpoint, back);
+        assert!(endpoint.is_ejected(back), "one failure after its return is enough");
         assert!(endpoint.is_ejected(back + BASE_EJECTION));
         assert!(!endpoint.is_ejected(back + BASE_EJECTION * 2));
     }
@@ -194,11 +206,10 @@ mod tests {
     #[test]
     fn a_changed_pool_keeps_what_is_known_of_its_endpoints() {
         let old = pool(2);
-        let specs: Vec<_> = [2, 3].map(spec).into();
-        let name = "web".parse().unwrap();
-        let new = Pool::new(&name, Color::Blue, Generation(2), &specs, Some(&old), 1);
+        let spec = blue([2, 3].map(spec).into());
+        let new = old.successor(&spec, Generation(2));
         assert!(Arc::ptr_eq(&old.endpoints[1], &new.endpoints[0]));
-        assert!(!old.matches(&specs));
-        assert!(new.matches(&specs));
+        assert!(!old.matches(&spec.endpoints));
+        assert!(new.matches(&spec.endpoints));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,12 +28,10 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    /// Raises the file descriptor limit as far as it goes, and counts from zero.
-    ///
-    /// # Errors
-    /// None today; a limit that cannot be raised is used as it is.
-    pub(crate) fn start() -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self::new(raise_nofile())))
+    /// Raises the file descriptor limit as far as it goes, and counts from zero. A limit that cannot be
+    /// raised is used as it is.
+    pub(crate) fn start() -> Arc<Self> {
+        Arc::new(Self::new(raise_nofile()))
     }
 
     fn new(nofile: usize) -> Self {
