@@ -10,10 +10,9 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 
-use http::{HeaderMap, StatusCode, response};
+use http::{HeaderMap, StatusCode};
 
-use self::response_body::Body;
-use self::tunnel::Tunnel;
+pub(crate) use self::answer::Answer;
 use crate::message::forwarded::Peer;
 use crate::pool::binding::Binding;
 use crate::worker::Worker;
@@ -33,14 +32,4 @@ impl fmt::Debug for Exchange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("peer", self.peer).finish_non_exhaustive()
     }
-}
-
-/// What the hall gives back.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
-pub(crate) enum Answer {
-    /// A response; its body keeps what is to be kept until the last byte.
-    Response(response::Parts, Body),
-    /// `101`, and what is to be run once it has been sent.
-    Switching(response::Parts, Box<Tunnel>),
 }

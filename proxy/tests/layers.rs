@@ -20,16 +20,8 @@ use std::path::{Path, PathBuf};
 
 /// Edges between modules of the proxy that are left as they are for now.
 const ALLOWED: &[(&str, &str)] = &[
-    // `Answer` is declared in exchange.rs, beside the modules that it is made of.
-    ("exchange::answer", "exchange"),
-    // The messages are declared in link.rs.
-    ("link::server", "link"),
-    // `hop` and `MAX_HOPS` are declared in forwarded.rs, which reads what elements say.
-    ("message::forwarded::element", "message::forwarded"),
     // The names of services, colors and endpoints are declared in table.rs.
     ("table::snapshot", "table"),
-    // A connection makes a responder for each request, which gives it back.
-    ("downstream::h1::responder", "downstream::h1::connection"),
     // A reply holds the body that the codec makes, and the codec fails with the failures of a reply.
     ("upstream::reply", "upstream::h1"),
 ];

@@ -7,6 +7,7 @@ pub(crate) mod head;
 mod linger;
 mod responder;
 mod transport;
+mod watch;
 
 pub(crate) use self::connection::serve;
 pub(crate) use self::linger::{discard, turn_away};

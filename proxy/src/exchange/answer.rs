@@ -1,16 +1,26 @@
-//! The answers that Cutover makes itself: the one place where a failure becomes a response.
+//! What a request is answered with, and the one place where a failure becomes a response.
 
 use std::rc::Rc;
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode, response};
 
-use super::Answer;
 use super::response_body::Body;
+use super::tunnel::Tunnel;
 use crate::exchange::record::Record;
 use crate::message::reason::Reason;
 use crate::metrics::labels::Label;
 use crate::worker::Worker;
+
+/// What the hall gives back.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
+pub(crate) enum Answer {
+    /// A response; its body keeps what is to be kept until the last byte.
+    Response(response::Parts, Body),
+    /// `101`, and what is to be run once it has been sent.
+    Switching(response::Parts, Box<Tunnel>),
+}
 
 /// Says why an answer is ours and not the app's.
 pub(crate) const X_CUTOVER_REASON: HeaderName = HeaderName::from_static("x-cutover-reason");

@@ -9,7 +9,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::link::{AccessLog, FromProxy, MAX_MESSAGE_BYTES, ToProxy};
+use super::message::{AccessLog, FromProxy, MAX_MESSAGE_BYTES, ToProxy};
 use crate::metrics::access_log::Target;
 use crate::proxy::Handle;
 

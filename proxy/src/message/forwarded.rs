@@ -6,6 +6,7 @@
 //! every spelling.
 
 mod element;
+mod hop;
 mod request_id;
 mod request_start;
 
@@ -17,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use self::element::Element;
+use self::hop::{MAX_HOPS, hop};
 pub(crate) use self::request_id::{RequestId, RequestIds};
 use self::request_start::RequestStart;
 use crate::message::validate::HostPort;
@@ -216,23 +218,9 @@ fn hops(headers: &HeaderMap) -> Vec<IpAddr> {
     hops
 }
 
-/// One entry: an address, with or without a port, IPv6 bare or in brackets.
-fn hop(entry: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(entry).ok()?;
-    let ip = text
-        .parse::<IpAddr>()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
-        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6))?;
-    Some(ip.to_canonical())
-}
-
 fn join<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
-
-/// Proxies in front of us; what lies farther out is cut off.
-const MAX_HOPS: usize = 32;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Phase, Worker};
+use super::context::Worker;
+use super::lifecycle::Phase;
 use crate::time::TICK;
 
 /// What the main thread tells a worker.

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,7 @@ use super::head::Head;
 use super::linger::{linger, turn_away};
 use super::responder::{Responder, Sent};
 use super::transport::Transport;
+use super::watch::{Cut, Watch};
 use crate::downstream::client::Client;
 use crate::downstream::socket::Socket;
 use crate::exchange::request_body::Source;
@@ -24,7 +25,7 @@ use crate::exchange::{Answer, Exchange};
 use crate::handle::handle;
 use crate::message::headers;
 use crate::message::reason::Reason;
-use crate::time::{Sleep, TICK};
+use crate::time::TICK;
 use crate::worker::Phase;
 use crate::worker::panics::caught;
 
@@ -85,7 +86,7 @@ enum End {
 }
 
 /// How the last exchange of a connection ended, or the wait for the next.
-pub(super) enum Outcome {
+enum Outcome {
     /// The last answer has been sent.
     Answered,
     /// An answer was begun that will have no end.
@@ -100,10 +101,18 @@ pub(super) enum Outcome {
     Switched(Box<Tunnel>),
 }
 
+impl From<Cut> for Outcome {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Broken => Self::Broken,
+            Cut::Gone => Self::Closed,
+        }
+    }
+}
+
 async fn awake(client: &Rc<Client>, socket: Socket) -> End {
     let transport = Transport::new(client, socket, BytesMut::new());
-    let alarm = client.worker.timers.sleep(TICK);
-    let connection = Connection { client, transport: &transport, alarm };
+    let connection = Connection(Watch::new(client, &transport));
     let Some(outcome) = caught(connection.run()).await else {
         client.worker.slot.panics.add(1);
         tracing::error!(client = ?client.peer.ip, "a panic has ended a connection");
@@ -145,12 +154,7 @@ async fn asleep(client: &Client, socket: &Socket) -> bool {
 }
 
 /// A connection that is awake.
-pub(super) struct Connection<'a> {
-    pub(super) client: &'a Rc<Client>,
-    pub(super) transport: &'a Rc<Transport>,
-    /// The one deadline, whatever it is for at the time.
-    alarm: Sleep,
-}
+struct Connection<'a>(Watch<'a>);
 
 impl Connection<'_> {
     /// One exchange after the other.
@@ -169,7 +173,7 @@ impl Connection<'_> {
     /// The head of the next request.
     async fn next(&mut self) -> Result<Head, Outcome> {
         let mut begun = None;
-        let (client, transport) = (self.client, self.transport);
+        let (client, transport) = (self.0.client, self.0.transport);
         poll_fn(|cx| {
             if let Poll::Ready(head) = transport.poll_head(cx) {
                 return Poll::Ready(match head {
@@ -186,7 +190,7 @@ impl Connection<'_> {
                 self.idle_left()
             };
             match left {
-                Ok(left) => self.arm(cx, left),
+                Ok(left) => self.0.arm(cx, left),
                 Err(outcome) => return Poll::Ready(Err(outcome)),
             }
             Poll::Pending
@@ -196,9 +200,9 @@ impl Connection<'_> {
 
     /// How long an idle connection stays awake.
     fn idle_left(&self) -> Result<Duration, Outcome> {
-        match self.client.idle_left() {
+        match self.0.client.idle_left() {
             None => Err(Outcome::Closed),
-            Some(_) if self.client.has_rested(TICK) => Err(Outcome::Rests),
+            Some(_) if self.0.client.has_rested(TICK) => Err(Outcome::Rests),
             Some(left) => Ok(left.min(TICK)),
         }
     }
@@ -206,7 +210,7 @@ impl Connection<'_> {
     /// One request and its answer. `None`: another may follow.
     async fn exchange(&mut self, head: Head) -> Option<Outcome> {
         let Head { parts, keep_alive, .. } = head;
-        let (client, transport) = (self.client, self.transport);
+        let (client, transport) = (self.0.client, self.0.transport);
         let asked = Asked::new(&parts.method, parts.version, keep_alive);
         let has_body = !transport.is_read();
         transport.expect_continue(
@@ -232,7 +236,7 @@ impl Connection<'_> {
                 if let Poll::Ready(answer) = handling.as_mut().poll(cx) {
                     return Poll::Ready(Ok(answer));
                 }
-                self.poll_client(cx).map(Err)
+                self.0.poll_client(cx).map(|cut| Err(cut.into()))
             })
             .await
         };
@@ -255,92 +259,44 @@ impl Connection<'_> {
     ) -> Option<Outcome> {
         // A request that nobody reads to its end leaves bytes that must never be read as the next.
         let will_be_read =
-            self.transport.is_read() || body.is_uploading() || self.transport.skip_body();
+            self.0.transport.is_read() || body.is_uploading() || self.0.transport.skip_body();
         let is_last = !asked.keep_alive
             || !will_be_read
             || headers::says_close(&head.headers)
-            || self.client.worker.phase() >= Phase::LameDuck;
+            || self.0.client.worker.phase() >= Phase::LameDuck;
         let asked = Asked { keep_alive: !is_last, ..asked };
         let mut responder =
-            Responder::begin(self.transport, &self.client.worker, head, body, asked);
-        let sent = poll_fn(|cx| responder.poll(cx, self)).await;
-        self.transport.end_delivery();
+            Responder::begin(self.0.transport, &self.0.client.worker, head, body, asked);
+        let sent = poll_fn(|cx| responder.poll(cx, &mut self.0)).await;
+        self.0.transport.end_delivery();
         let is_last = is_last || responder.ends_with_connection();
         match sent {
             Sent::Gone => Some(Outcome::Closed),
             Sent::Broken => Some(Outcome::Broken),
             Sent::Truncated => Some(Outcome::Answered),
-            Sent::Whole if is_last || !self.transport.is_read() => Some(Outcome::Answered),
+            Sent::Whole if is_last || !self.0.transport.is_read() => Some(Outcome::Answered),
             Sent::Whole => None,
         }
     }
 
     /// Sends a `101`.
     async fn switch(&mut self, head: &response::Parts, tunnel: Box<Tunnel>) -> Outcome {
-        self.transport.write(|out| {
+        self.0.transport.write(|out| {
             out.gather(|out| {
                 write_status(out, Version::HTTP_11, head.status, head.extensions.get());
                 write_fields(out, &head.headers);
                 out.extend_from_slice(b"\r\n");
             });
         });
-        poll_fn(|cx| match self.transport.poll_flush(cx) {
+        poll_fn(|cx| match self.0.transport.poll_flush(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(None),
             Poll::Ready(Err(_)) => Poll::Ready(Some(Outcome::Closed)),
-            Poll::Pending => self.poll_blocked(cx).map(Some),
+            Poll::Pending => self.0.poll_blocked(cx).map(|cut| Some(cut.into())),
         })
         .await
         .unwrap_or(Outcome::Switched(tunnel))
     }
-
-    /// What the client does while we wait for others: ready when there is no use in waiting on.
-    /// Interim answers are sent.
-    pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if self.client.worker.phase() >= Phase::Over {
-            return Poll::Ready(Outcome::Broken);
-        }
-        if let Poll::Ready(Err(_)) = self.transport.poll_flush(cx) {
-            return Poll::Ready(Outcome::Closed);
-        }
-        if self.transport.read_ahead(cx).is_err() {
-            return Poll::Ready(Outcome::Closed);
-        }
-        if self.transport.delivery.is_blocked() {
-            return self.poll_blocked(cx);
-        }
-        // What has not been read hides an end, but not a reset: nobody tells us, so we look.
-        if self.transport.is_blind() {
-            if self.transport.socket.is_reset(cx) {
-                return Poll::Ready(Outcome::Closed);
-            }
-            self.arm(cx, BLIND_CHECK);
-        }
-        Poll::Pending
-    }
-
-    /// The client takes nothing: ready when it has had its time.
-    pub(super) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if self.client.worker.phase() >= Phase::Over {
-            return Poll::Ready(Outcome::Broken);
-        }
-        let now = self.client.worker.timers.now();
-        let Some(left) = self.transport.delivery.left(now, &self.client.limits()) else {
-            return Poll::Ready(Outcome::Broken);
-        };
-        self.arm(cx, left);
-        Poll::Pending
-    }
-
-    /// Has the connection looked at again after `left` at the latest.
-    pub(super) fn arm(&mut self, cx: &mut Context<'_>, left: Duration) {
-        self.alarm.reset(left);
-        // Never ready, since it begins now: this is for the waker.
-        let _pending = Pin::new(&mut self.alarm).poll(cx);
-    }
 }
-
-/// How often a connection whose end would wake nobody is looked at.
-const BLIND_CHECK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use http::{HeaderMap, response};
 use http_body::Body as _;
 
-use super::connection::{Connection, Outcome};
 use super::encoder::{Asked, Encoder};
 use super::transport::Transport;
+use super::watch::{Cut, Watch};
 use crate::exchange::response_body::Body;
 use crate::worker::Worker;
 
@@ -68,19 +68,15 @@ impl Responder {
     }
 
     /// Sends what can be sent; ready once there is no more to send, and the request is at its end too.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        connection: &mut Connection<'_>,
-    ) -> Poll<Sent> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, watch: &mut Watch<'_>) -> Poll<Sent> {
         let mut turn = MAX_TURN;
         loop {
-            self.take(cx, connection.transport);
-            let waiting = connection.transport.output().len();
+            self.take(cx, watch.transport);
+            let waiting = watch.transport.output().len();
             if waiting == 0 {
-                return self.poll_end(cx, connection);
+                return self.poll_end(cx, watch);
             }
-            match connection.transport.poll_write(cx) {
+            match watch.transport.poll_write(cx) {
                 Poll::Ready(Ok(written)) => {
                     self.adapt(written, waiting);
                     turn = turn.saturating_sub(written);
@@ -89,7 +85,7 @@ impl Responder {
                     tracing::debug!(%error, "the client has gone");
                     return Poll::Ready(Sent::Gone);
                 }
-                Poll::Pending => return self.poll_blocked(cx, connection),
+                Poll::Pending => return self.poll_blocked(cx, watch),
             }
             if turn == 0 {
                 // Others have waited for long enough.
@@ -133,7 +129,7 @@ impl Responder {
     }
 
     /// Nothing waits: for the body, for the end of the request, or for nobody.
-    fn poll_end(&mut self, cx: &mut Context<'_>, connection: &mut Connection<'_>) -> Poll<Sent> {
+    fn poll_end(&mut self, cx: &mut Context<'_>, watch: &mut Watch<'_>) -> Poll<Sent> {
         let sent = match self.end {
             End::Open => None,
             End::Truncated if self.ends_with_connection() => Some(Sent::Broken),
@@ -143,31 +139,27 @@ impl Responder {
         if let Some(sent) = sent {
             return Poll::Ready(sent);
         }
-        if let Poll::Ready(outcome) = connection.poll_client(cx) {
-            return Poll::Ready(Self::cut(&outcome));
+        if let Poll::Ready(cut) = watch.poll_client(cx) {
+            return Poll::Ready(Self::cut(cut));
         }
         // A drain deadline wakes whoever is asleep, and the body sees it.
-        connection.arm(cx, BODY_CHECK);
+        watch.arm(cx, BODY_CHECK);
         Poll::Pending
     }
 
     /// The client takes nothing. Nobody asks the body meanwhile, so we see to it here.
-    fn poll_blocked(
-        &mut self,
-        cx: &mut Context<'_>,
-        connection: &mut Connection<'_>,
-    ) -> Poll<Sent> {
+    fn poll_blocked(&mut self, cx: &mut Context<'_>, watch: &mut Watch<'_>) -> Poll<Sent> {
         if self.body.is_hung_up() {
             return Poll::Ready(Sent::Broken);
         }
         let _sending = self.body.poll_upload(cx);
-        connection.poll_blocked(cx).map(|outcome| Self::cut(&outcome))
+        watch.poll_blocked(cx).map(Self::cut)
     }
 
-    fn cut(outcome: &Outcome) -> Sent {
-        match outcome {
-            Outcome::Broken => Sent::Broken,
-            _ => Sent::Gone,
+    fn cut(cut: Cut) -> Sent {
+        match cut {
+            Cut::Broken => Sent::Broken,
+            Cut::Gone => Sent::Gone,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use http::HeaderValue;
 
+use super::hop::{MAX_HOPS, hop};
+
 /// One hop: `for=192.0.2.60;proto=http;by=203.0.113.43`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Element {
@@ -23,7 +25,7 @@ impl Element {
             loop {
                 let (element, after) = Self::parse(rest)?;
                 elements.push(element);
-                if elements.len() > super::MAX_HOPS {
+                if elements.len() > MAX_HOPS {
                     return None;
                 }
                 match after.strip_prefix(',') {
@@ -39,7 +41,7 @@ impl Element {
     /// Whom this hop got the request from, where it is an address (RFC 7239 §6).
     pub(super) fn client(&self) -> Option<IpAddr> {
         let (_, node) = self.pairs.iter().find(|(name, _)| name == "for")?;
-        super::hop(node.as_bytes())
+        hop(node.as_bytes())
     }
 
     fn parse(text: &str) -> Option<(Self, &str)> {
