@@ -1,21 +1,16 @@
 //! The proxies that are compared, and how each is started.
 
-use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt as _;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
+use std::str::FromStr;
 
-use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use anyhow::{bail, ensure};
 
-use crate::cpu::Usage;
-use crate::rig::{self, Placement};
+use crate::rig;
 
 /// A proxy that can be compared; the order is that of a round.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Peer {
     /// What every ratio is taken to.
     Haproxy,
@@ -25,31 +20,53 @@ pub enum Peer {
     Caddy,
     /// Ours.
     Cutover,
+    /// A proxy that is not known here.
+    Other {
+        /// Its name in tables and JSON.
+        name: String,
+        /// What starts it, for a shell; words in braces are filled in.
+        command: String,
+    },
+}
+
+/// The words that are filled in: the configs in `peers/` may hold all of them, a command line too.
+#[derive(Clone, Debug)]
+pub(crate) struct Words(pub(crate) Vec<(&'static str, String)>);
+
+impl Words {
+    pub(crate) fn fill_in(&self, template: &str) -> String {
+        self.0.iter().fold(template.to_owned(), |text, (word, value)| {
+            text.replace(&format!("{{{word}}}"), value)
+        })
+    }
 }
 
 impl Peer {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Haproxy, Self::Nginx, Self::Caddy, Self::Cutover];
+    /// All that are known.
+    pub const KNOWN: [Self; 4] = [Self::Haproxy, Self::Nginx, Self::Caddy, Self::Cutover];
 
     /// The name in tables and JSON.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Caddy => "caddy",
             Self::Cutover => "cutover",
+            Self::Other { name, .. } => name,
         }
     }
 
-    /// The version that is installed; `None` when the program is not.
+    /// The version that is installed, or the command line of a peer that is not known; `None` when
+    /// the program is not installed.
     #[must_use]
-    pub fn version(self, cutover: &Path) -> Option<String> {
+    pub fn version(&self, cutover: &Path) -> Option<String> {
         let (program, argument) = match self {
             Self::Haproxy => (Path::new("haproxy"), "-v"),
             Self::Nginx => (Path::new("nginx"), "-v"),
             Self::Caddy => (Path::new("caddy"), "version"),
             Self::Cutover => (cutover, "--version"),
+            Self::Other { command, .. } => return Some(format!("`{command}`")),
         };
         let output = Command::new(program).arg(argument).output().ok()?;
         // nginx says it on stderr.
@@ -61,125 +78,108 @@ impl Peer {
         Some(version.unwrap_or("?").to_owned())
     }
 
-    fn config(self) -> (&'static str, &'static str) {
+    /// Name and text of its config file, where it has one.
+    pub(crate) fn config(&self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Haproxy => ("haproxy.cfg", include_str!("../peers/haproxy.cfg")),
-            Self::Nginx => ("nginx.conf", include_str!("../peers/nginx.conf")),
-            Self::Caddy => ("Caddyfile", include_str!("../peers/Caddyfile")),
-            Self::Cutover => ("cutover.toml", include_str!("../peers/cutover.toml")),
+            Self::Haproxy => Some(("haproxy.cfg", include_str!("../peers/haproxy.cfg"))),
+            Self::Nginx => Some(("nginx.conf", include_str!("../peers/nginx.conf"))),
+            Self::Caddy => Some(("Caddyfile", include_str!("../peers/Caddyfile"))),
+            Self::Cutover => Some(("cutover.toml", include_str!("../peers/cutover.toml"))),
+            Self::Other { .. } => None,
         }
     }
 
-    fn command(self, cutover: &Path, config: &Path, directory: &Path) -> Command {
-        let mut command = match self {
-            Self::Haproxy => Command::new("haproxy"),
-            Self::Nginx => Command::new("nginx"),
-            Self::Caddy => Command::new("caddy"),
-            Self::Cutover => Command::new(cutover),
-        };
+    /// What starts it; its files are in `home`.
+    pub(crate) fn command(&self, cutover: &Path, home: &Path, words: &Words) -> Command {
+        let config = self.config().map_or_else(PathBuf::new, |(file, _)| home.join(file));
         match self {
-            Self::Haproxy => command.arg("-db").arg("-f").arg(config),
-            Self::Nginx => command.arg("-p").arg(directory).arg("-c").arg(config),
-            Self::Caddy => command
-                .args(["run", "--adapter", "caddyfile", "--config"])
-                .arg(config)
-                .env("HOME", directory),
-            Self::Cutover => command.args(["run", "--config"]).arg(config),
-        };
-        command
-    }
-}
-
-/// A proxy that runs; it ends when this is dropped.
-#[derive(Debug)]
-pub struct Proxy {
-    /// Which one.
-    pub peer: Peer,
-    /// Where it listens.
-    pub address: SocketAddr,
-    child: Child,
-}
-
-impl Proxy {
-    /// Starts a proxy in front of an upstream and waits until it answers.
-    ///
-    /// # Errors
-    /// Fails when it cannot be started or does not answer in time; its own words are in
-    /// `directory/NAME.log`.
-    pub fn start(
-        peer: Peer,
-        cutover: &Path,
-        upstream: SocketAddr,
-        directory: &Path,
-        placement: Placement,
-    ) -> anyhow::Result<Self> {
-        let address = rig::free_address()?;
-        let home = directory.join(peer.name());
-        fs::create_dir_all(&home)?;
-        let (file, template) = peer.config();
-        let workers = placement.workers().to_string();
-        let text = template
-            .replace("{listen}", &address.to_string())
-            .replace("{admin}", &rig::free_address()?.to_string())
-            .replace("{upstream}", &upstream.to_string())
-            .replace("{workers}", &workers)
-            .replace("{directory}", &home.to_string_lossy());
-        let config = home.join(file);
-        fs::write(&config, text)?;
-
-        let log: PathBuf = home.join("log");
-        let said = fs::File::create(&log)?;
-        let mut command = peer.command(cutover, &config, &home);
-        command
-            .env("GOMAXPROCS", workers)
-            .stdin(Stdio::null())
-            .stdout(said.try_clone()?)
-            .stderr(said)
-            .process_group(0);
-        let mut proxy = Self { peer, address, child: placement.spawn_proxy(&mut command)? };
-        rig::wait_until("its first answer", || {
-            if let Some(status) = proxy.child.try_wait()? {
-                bail!("it ended with {status}");
+            Self::Haproxy => {
+                let mut command = rig::command("haproxy");
+                command.arg("-db").arg("-f").arg(config);
+                command
             }
-            Ok(answers(address))
-        })
-        .with_context(|| {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            format!("{} did not start; it said:\n{said}", peer.name())
-        })?;
-        Ok(proxy)
-    }
-
-    /// What the proxy and all its children have used so far.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
-        Usage::of_tree(self.child.id())
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(group) = group {
-            // Children may have left already; the wait below is what matters.
-            kill_process_group(group, Signal::TERM).ok();
-            let ended = rig::wait_until("its end", || Ok(self.child.try_wait()?.is_some()));
-            if ended.is_err() {
-                kill_process_group(group, Signal::KILL).ok();
+            Self::Nginx => {
+                let mut command = rig::command("nginx");
+                command.arg("-p").arg(home).arg("-c").arg(config);
+                command
+            }
+            Self::Caddy => {
+                let mut command = rig::command("caddy");
+                command.args(["run", "--adapter", "caddyfile", "--config"]).arg(config);
+                command.env("HOME", home);
+                command
+            }
+            Self::Cutover => {
+                let mut command = rig::command(cutover);
+                command.args(["run", "--config"]).arg(config);
+                command
+            }
+            Self::Other { command: line, .. } => {
+                let mut command = rig::command("sh");
+                command.arg("-c").arg(words.fill_in(line)).current_dir(home);
+                command
             }
         }
-        self.child.wait().ok();
     }
 }
 
-fn answers(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        write!(stream, "GET /1k HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head)?;
-        Ok(String::from_utf8_lossy(&head).into_owned())
-    };
-    ask().is_ok_and(|head| head == "HTTP/1.1 200")
+impl FromStr for Peer {
+    type Err = anyhow::Error;
+
+    fn from_str(typed: &str) -> anyhow::Result<Self> {
+        let known = Self::KNOWN.into_iter().find(|peer| peer.name() == typed);
+        if let Some(peer) = known {
+            return Ok(peer);
+        }
+        let Some((name, command)) = typed.split_once('=') else {
+            bail!("haproxy, nginx, caddy, cutover, or NAME='COMMAND LINE'");
+        };
+        let is_word =
+            !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+        ensure!(is_word, "a name has letters, digits, `-`, `_` and `.`");
+        ensure!(
+            Self::KNOWN.iter().all(|peer| peer.name() != name),
+            "{name} is known: it needs no command line"
+        );
+        ensure!(
+            command.contains("{listen"),
+            "the command line says nowhere {{listen}} or {{listen_port}}"
+        );
+        ensure!(
+            command.contains("{upstream"),
+            "the command line says nowhere {{upstream}} or {{upstream_port}}"
+        );
+        Ok(Self::Other { name: name.to_owned(), command: command.to_owned() })
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_a_known_name_or_a_name_and_a_command_line() {
+        assert_eq!("nginx".parse::<Peer>().unwrap(), Peer::Nginx);
+        let command = "other --bind {listen} --to http://{upstream}/?a=b";
+        let other = Peer::Other { name: "other".into(), command: command.into() };
+        assert_eq!(format!("other={command}").parse::<Peer>().unwrap(), other);
+        for wrong in
+            ["other", "other=x {listen}", "=x {listen} {upstream}", "nginx={listen}{upstream}"]
+        {
+            assert!(wrong.parse::<Peer>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_in_braces_are_filled_in_and_other_braces_stay() {
+        let words = Words(vec![("listen", "127.0.0.1:80".into()), ("listen_port", "80".into())]);
+        let filled = words.fill_in("p {listen} -p{listen_port} {else} ${HOME}");
+        assert_eq!(filled, "p 127.0.0.1:80 -p80 {else} ${HOME}");
+    }
 }

@@ -4,29 +4,18 @@
 //! the [`upstream`](crate::upstream) listens. Measured is the time on a processor of the controller
 //! process alone; what the app's side of the connections costs is the upstream's.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
 use crate::cpu::{Usage, descendants};
+use crate::fleet::Fleet;
 use crate::rig;
-
-/// How much is probed.
-#[derive(Clone, Copy, Debug)]
-pub struct Fleet {
-    /// Services, of one color each.
-    pub services: usize,
-    /// Endpoints of each.
-    pub endpoints: usize,
-    /// Between two probes of one endpoint.
-    pub interval: Duration,
-}
 
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
@@ -61,10 +50,15 @@ impl Prober {
     ) -> anyhow::Result<Self> {
         let admin = rig::free_address()?;
         let config = directory.join("cutover.toml");
-        fs::write(&config, config_text(fleet, upstream, admin, directory)?)?;
+        let root = directory.display();
+        let head = format!(
+            "[listen]\nhttp = \"127.0.0.1:0\"\nadmin = \"{admin}\"\ncontrol = \"{root}/control.sock\"\n\
+             [runtime]\nstate_dir = \"{root}/state\"\n[docker]\nenable = false\n"
+        );
+        fs::write(&config, head + &fleet.sections(upstream)?)?;
         let log = directory.join("log");
         let said = fs::File::create(&log)?;
-        let supervisor = Command::new(cutover)
+        let supervisor = rig::command(cutover)
             .args(["run", "--config"])
             .arg(&config)
             .env("RUST_LOG", "warn")
@@ -152,35 +146,6 @@ impl Drop for Prober {
 fn is_controller(pid: u32) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|byte| *byte == 0).nth(1) == Some(b"controller")
-}
-
-/// Each endpoint has an address of its own, as containers have.
-fn config_text(
-    fleet: Fleet,
-    upstream: u16,
-    admin: SocketAddr,
-    directory: &Path,
-) -> anyhow::Result<String> {
-    let root = directory.display();
-    let mut text = format!(
-        "[listen]\nhttp = \"127.0.0.1:0\"\nadmin = \"{admin}\"\ncontrol = \"{root}/control.sock\"\n\
-         [runtime]\nstate_dir = \"{root}/state\"\n[docker]\nenable = false\n"
-    );
-    let first = u32::from(Ipv4Addr::new(127, 1, 0, 0));
-    for service in 0..fleet.services {
-        let endpoints: Vec<String> = (0..fleet.endpoints)
-            .map(|endpoint| u32::try_from(service * fleet.endpoints + endpoint))
-            .map(|at| Ok(format!("\"{}:{upstream}\"", Ipv4Addr::from(first + at?))))
-            .collect::<anyhow::Result<_>>()?;
-        write!(
-            text,
-            "[services.s{service}]\nhosts = [\"s{service}.test\"]\nactive = \"blue\"\nblue = [{}]\n\
-             [services.s{service}.probe]\npath = \"/health\"\ninterval = \"{}ms\"\n",
-            endpoints.join(", "),
-            fleet.interval.as_millis(),
-        )?;
-    }
-    Ok(text)
 }
 
 const PROBES: &str = "cutover_probe_duration_seconds_count{";

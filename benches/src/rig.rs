@@ -1,14 +1,18 @@
 //! Where processes run: on which processors, in which network.
 
 use std::env;
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// How the proxy and the load share the processors.
@@ -61,6 +65,66 @@ impl Placement {
         sched_setaffinity(None, &ours)?;
         Ok(child?)
     }
+}
+
+/// A command whose process is told to end when this one does, however that ends.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    static SETPRIV: OnceLock<bool> = OnceLock::new();
+    let works = || {
+        let tried = Command::new("setpriv").args(TIED).arg("true").stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    };
+    if !*SETPRIV.get_or_init(works) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(TIED).arg(program);
+    command
+}
+
+const TIED: [&str; 3] = ["--pdeathsig", "TERM", "--"];
+
+/// A process that is killed when this is dropped.
+#[derive(Debug)]
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Where it has ended by itself there is nothing to kill.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A directory for configs and logs, removed when this is dropped.
+#[derive(Debug)]
+pub struct Workplace(pub PathBuf);
+
+impl Workplace {
+    /// Makes one, named after a program.
+    ///
+    /// # Errors
+    /// Fails when it cannot be made.
+    pub fn new(program: &str) -> io::Result<Self> {
+        let path = env::temp_dir().join(format!("cutover-{program}-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// Lets this process and its children have as many files open as they may.
+///
+/// # Errors
+/// Fails when even that is not allowed.
+pub fn raise_file_limit() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 /// Set in the environment of the process that runs in a network of its own.
@@ -128,14 +192,23 @@ pub fn free_address() -> io::Result<SocketAddr> {
 ///
 /// # Errors
 /// Fails when it does not within ten seconds.
-pub fn wait_until(
+pub fn wait_until(what: &str, holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    wait_until_within(Duration::from_secs(10), what, holds)
+}
+
+/// Waits until a condition holds, up to a limit.
+///
+/// # Errors
+/// Fails when it does not within the limit.
+pub fn wait_until_within(
+    limit: Duration,
     what: &str,
     mut holds: impl FnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + limit;
     while !holds()? {
         if Instant::now() > deadline {
-            bail!("{what}: not within 10 s");
+            bail!("{what}: not within {limit:?}");
         }
         pause(Duration::from_millis(20));
     }

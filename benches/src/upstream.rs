@@ -10,12 +10,15 @@ use anyhow::Context as _;
 use rustix::event::epoll;
 use rustix::net::{AddressFamily, SocketType};
 
-/// Serves on an address until the process ends.
+/// The field in which an upstream that has a color says it.
+pub const COLOR_FIELD: &str = "x-color";
+
+/// Serves on an address until the process ends; an upstream of a color says it in every answer.
 ///
 /// # Errors
 /// Fails when the address cannot be bound or epoll itself fails; a client's errors only end its
 /// connection.
-pub fn serve(address: SocketAddr) -> anyhow::Result<()> {
+pub fn serve(address: SocketAddr, color: Option<&str>) -> anyhow::Result<()> {
     let listener = bind(address).with_context(|| format!("binding {address}"))?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let edge = epoll::EventFlags::IN
@@ -24,7 +27,7 @@ pub fn serve(address: SocketAddr) -> anyhow::Result<()> {
         | epoll::EventFlags::ET;
     epoll::add(&epoll, &listener, epoll::EventData::new_u64(u64::MAX), epoll::EventFlags::IN)?;
 
-    let answers = Answers::new();
+    let answers = Answers::new(color);
     let mut scratch = vec![0; 256 << 10];
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free = Vec::new();
@@ -93,12 +96,14 @@ struct Answers {
 }
 
 impl Answers {
-    fn new() -> Self {
+    fn new(color: Option<&str>) -> Self {
+        let field = color.map(|color| format!("\r\n{COLOR_FIELD}: {color}")).unwrap_or_default();
+        let ok = format!("200 OK{field}");
         Self {
-            kib: answer("200 OK", &[b'k'; 1 << 10]),
-            last_kib: answer("200 OK\r\nconnection: close", &[b'k'; 1 << 10]),
-            mib: answer("200 OK", &vec![b'm'; 1 << 20]),
-            short: answer("200 OK", b"ok"),
+            kib: answer(&ok, &[b'k'; 1 << 10]),
+            last_kib: answer(&format!("{ok}\r\nconnection: close"), &[b'k'; 1 << 10]),
+            mib: answer(&ok, &vec![b'm'; 1 << 20]),
+            short: answer(&ok, b"ok"),
             unknown: answer("404 Not Found", b"no such path"),
         }
     }

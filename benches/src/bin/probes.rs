@@ -4,11 +4,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use benches::probes::{Fleet, Prober};
-use benches::rig;
+use benches::fleet::Fleet;
+use benches::probes::Prober;
+use benches::rig::{self, Running, Workplace};
 use benches::upstream;
 use clap::{Parser, Subcommand};
 
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if let Some(Role::Upstream { listen }) = arguments.role {
-        upstream::serve(listen)?;
+        upstream::serve(listen, None)?;
         return Ok(true);
     }
     let cutover = match &arguments.cutover {
@@ -80,15 +81,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     let port = rig::free_address()?.port();
     let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).to_string();
-    let mut app =
-        Command::new(std::env::current_exe()?).args(["upstream", "--listen", &listen]).spawn()?;
-    let directory = std::env::temp_dir().join(format!("cutover-probes-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
-    let best = measure(arguments, &cutover, port, &directory);
-    app.kill()?;
-    app.wait()?;
-    std::fs::remove_dir_all(&directory)?;
-    let best = best?;
+    let mut app = rig::command(std::env::current_exe()?);
+    let _app = Running(app.args(["upstream", "--listen", &listen]).spawn()?);
+    let workplace = Workplace::new("probes")?;
+    let best = measure(arguments, &cutover, port, &workplace.0)?;
     println!("best: {best:.1} % of a core, had every probe been asked in time");
     Ok(arguments.at_most.is_none_or(|most| best <= most))
 }
@@ -103,6 +99,7 @@ fn measure(
         services: arguments.services,
         endpoints: arguments.endpoints,
         interval: Duration::from_millis(arguments.interval_ms),
+        flips: false,
     };
     let prober = Prober::start(cutover, fleet, port, directory)?;
     // Until the first burst is spread.

@@ -1,4 +1,4 @@
--- Arguments: bytes of a POST body (0: GET), and "close" for a connection per request.
+-- Arguments: bytes of a POST body (0: GET), "close" for a connection per request, and perhaps a host.
 function init(args)
   local bytes = tonumber(args[1])
   if bytes > 0 then
@@ -7,6 +7,9 @@ function init(args)
   end
   if args[2] == "close" then
     wrk.headers["Connection"] = "close"
+  end
+  if args[3] then
+    wrk.headers["Host"] = args[3]
   end
   local whole = wrk.format()
   request = function() return whole end
