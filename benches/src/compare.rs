@@ -1,6 +1,5 @@
 //! The rounds: each proxy in turn, a second each, again and again.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,14 +7,15 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::case::{Case, Load, Measure};
-use crate::control::{Control, Flip};
+use crate::control::Flip;
 use crate::fleet::Fleet;
 use crate::idle::Idle;
 use crate::load::{Figures, Generator};
 use crate::memory::proportional_bytes;
 use crate::peer::Peer;
-use crate::proxy::{Proxy, Site, Subject};
-use crate::rig::{self, Placement, Running};
+use crate::proxy::{Proxy, Services, Site, Subject};
+use crate::rig::{self, Placement};
+use crate::upstream::{Reach, Upstream};
 
 /// How to compare.
 #[derive(Clone, Debug)]
@@ -133,9 +133,10 @@ impl Plan {
     ) -> anyhow::Result<CaseResult> {
         let measure = case.measure;
         let placement = if measure == Measure::Workers { Placement::Free2 } else { self.placement };
-        let upstream = Upstream::start(placement, measure == Measure::Fleet)?;
+        let reach = if measure == Measure::Fleet { Reach::Loopback } else { Reach::OneAddress };
+        let upstream = Upstream::start(placement, reach, None)?;
         let site = Site { cutover, directory, upstream: upstream.address, placement };
-        let subjects = self.subjects(measure);
+        let subjects = self.subjects(case, upstream.address.port())?;
         if measure == Measure::Memory {
             let rounds = 1..=self.rounds.min(MEMORY_ROUNDS);
             let rows = Rounds { case, subjects: &subjects, rounds }
@@ -165,22 +166,25 @@ impl Plan {
     }
 
     /// Whom to measure; the first is what the others are divided by.
-    fn subjects(&self, measure: Measure) -> Vec<Subject> {
-        let cutover = |name: &str, workers: usize, services: usize| {
-            let fleet = Fleet { services, endpoints: 10, interval: NO_PROBES, flips: true };
-            let fleet = (services > 0).then_some(fleet);
-            Subject { name: name.to_owned(), peer: Peer::Cutover, workers, fleet }
-        };
+    fn subjects(&self, case: &Case, upstream: u16) -> anyhow::Result<Vec<Subject>> {
         let workers = self.placement.workers();
-        match measure {
+        let fleet = |name: &str, services: usize| {
+            let fleet = Fleet { services, endpoints: 10, interval: NO_PROBES, flips: true };
+            let services = Services { sections: fleet.sections(upstream)?, host: case.load.host };
+            let subject = Subject::new(Peer::Cutover, workers);
+            anyhow::Ok(Subject { name: name.to_owned(), services: Some(services), ..subject })
+        };
+        let several = |name: &str, workers: usize| Subject {
+            name: name.to_owned(),
+            ..Subject::new(Peer::Cutover, workers)
+        };
+        Ok(match case.measure {
             Measure::Cpu | Measure::Memory => {
                 self.peers.iter().map(|peer| Subject::new(peer.clone(), workers)).collect()
             }
-            Measure::Fleet => {
-                vec![cutover("1 service", workers, 1), cutover("1,000 services", workers, 1000)]
-            }
-            Measure::Workers => vec![cutover("1 worker", 1, 0), cutover("2 workers", 2, 0)],
-        }
+            Measure::Fleet => vec![fleet("1 service", 1)?, fleet("1,000 services", 1000)?],
+            Measure::Workers => vec![several("1 worker", 1), several("2 workers", 2)],
+        })
     }
 
     /// `None` when not one request came through.
@@ -259,32 +263,8 @@ fn memory(proxy: &Proxy, load: &Load) -> anyhow::Result<Measured> {
 
 /// Flips the service that was loaded, from blue to green and back.
 fn flips(proxy: &Proxy) -> anyhow::Result<Vec<Flip>> {
-    let control = Control(proxy.home.join("control.sock"));
+    let control = proxy.control();
     ["green", "blue"].into_iter().cycle().take(FLIPS).map(|to| control.flip("s0", to)).collect()
-}
-
-/// The upstream, as a process of its own; it ends when this is dropped.
-struct Upstream {
-    address: SocketAddr,
-    _process: Running,
-}
-
-impl Upstream {
-    /// `everywhere`: behind each address of loopback.
-    fn start(placement: Placement, everywhere: bool) -> anyhow::Result<Self> {
-        let address = rig::free_address()?;
-        let mut listen = address;
-        if everywhere {
-            listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
-        }
-        let mut command = rig::command(std::env::current_exe()?);
-        command.args(["upstream", "--listen", &listen.to_string()]);
-        let process = Running(placement.spawn_load(&mut command)?);
-        rig::wait_until("the upstream's first answer", || {
-            Ok(std::net::TcpStream::connect(address).is_ok())
-        })?;
-        Ok(Self { address, _process: process })
-    }
 }
 
 /// Memory differs little from round to round, and a round takes long.

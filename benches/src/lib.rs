@@ -6,7 +6,7 @@
 //! [`compare`] runs the rounds, [`report`] prints them and [`chart`] draws them, [`proxy`] starts a
 //! [`peer`], [`load`] loads it (with `wrk`, or with [`generator`]), [`upstream`] is the app behind it,
 //! [`rig`] places processes, [`cpu`] and [`memory`] read what they used. [`probes`] measures the
-//! controller alone.
+//! controller alone, [`drill`] what clients see of many flips.
 
 pub mod case;
 pub mod chart;
@@ -14,6 +14,7 @@ pub mod client;
 pub mod compare;
 pub mod control;
 pub mod cpu;
+pub mod drill;
 pub mod fleet;
 pub mod generator;
 pub mod idle;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::control::Control;
 use crate::cpu::Usage;
-use crate::fleet::Fleet;
 use crate::peer::{Peer, Words};
 use crate::rig::{self, Placement};
 
@@ -25,15 +25,24 @@ pub struct Subject {
     pub peer: Peer,
     /// Worker threads or processes.
     pub workers: usize,
-    /// The services of Cutover; one with one endpoint without it.
-    pub fleet: Option<Fleet>,
+    /// What Cutover serves; the app without it.
+    pub services: Option<Services>,
+}
+
+/// Other services than the app alone.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// Their sections of the config file.
+    pub sections: String,
+    /// The host of one of them; where there is none, it takes any.
+    pub host: Option<&'static str>,
 }
 
 impl Subject {
     /// A proxy in front of one app.
     #[must_use]
     pub fn new(peer: Peer, workers: usize) -> Self {
-        Self { name: peer.name().to_owned(), peer, workers, fleet: None }
+        Self { name: peer.name().to_owned(), peer, workers, services: None }
     }
 }
 
@@ -55,8 +64,7 @@ pub struct Site<'a> {
 pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Where it has its files.
-    pub home: PathBuf,
+    home: PathBuf,
     child: Child,
 }
 
@@ -83,10 +91,10 @@ impl Proxy {
         ]);
         if let Some((file, template)) = subject.peer.config() {
             let mut text = words.fill_in(template);
-            if let Some(fleet) = &subject.fleet {
+            if let Some(services) = &subject.services {
                 let (head, _) =
                     text.split_once("[services").context("a config without services")?;
-                text = format!("{head}{}", fleet.sections(site.upstream.port())?);
+                text = format!("{head}{}", services.sections);
             }
             fs::write(home.join(file), text)?;
         }
@@ -102,16 +110,17 @@ impl Proxy {
             .process_group(0);
         let child = site.placement.spawn_proxy(&mut command)?;
         let mut proxy = Self { address, home, child };
-        proxy.wait_until_it_answers(subject.fleet.is_some()).with_context(|| {
+        let host = subject.services.as_ref().and_then(|services| services.host);
+        proxy.wait_until_it_answers(host).with_context(|| {
             let said = fs::read_to_string(&log).unwrap_or_default();
             format!("{} did not start; it said:\n{said}", subject.name)
         })?;
         Ok(proxy)
     }
 
-    fn wait_until_it_answers(&mut self, is_fleet: bool) -> anyhow::Result<()> {
+    fn wait_until_it_answers(&mut self, host: Option<&str>) -> anyhow::Result<()> {
         let address = self.address;
-        let host = if is_fleet { "s0.test".to_owned() } else { address.to_string() };
+        let host = host.map_or_else(|| address.to_string(), str::to_owned);
         rig::wait_until_within(PATIENCE, "its first answer", || {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended with {status}");
@@ -136,6 +145,12 @@ impl Proxy {
     #[must_use]
     pub fn root(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The control socket of Cutover.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control(self.home.join("control.sock"))
     }
 
     /// What the proxy and all its children have used so far.

@@ -4,11 +4,13 @@
 //! the peers send (framed by `Content-Length`, or no body at all) and nothing else.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::Context as _;
 use rustix::event::epoll;
 use rustix::net::{AddressFamily, SocketType};
+
+use crate::rig::{self, Placement, Running};
 
 /// The field in which an upstream that has a color says it.
 pub const COLOR_FIELD: &str = "x-color";
@@ -69,6 +71,44 @@ pub fn serve(address: SocketAddr, color: Option<&str>) -> anyhow::Result<()> {
                 free.push(slot);
             }
         }
+    }
+}
+
+/// An upstream as a process of its own: this program once more, which needs the command
+/// `upstream --listen ADDRESS [--color COLOR]`. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Where it can be reached.
+    pub address: SocketAddr,
+    _process: Running,
+}
+
+/// The addresses on which an upstream listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// All, and with that every one of loopback.
+    Loopback,
+    /// Just its own.
+    OneAddress,
+}
+
+impl Upstream {
+    /// Starts one and waits until it listens.
+    ///
+    /// # Errors
+    /// Fails when it cannot be started.
+    pub fn start(placement: Placement, reach: Reach, color: Option<&str>) -> anyhow::Result<Self> {
+        let address = rig::free_address()?;
+        let mut listen = address;
+        if reach == Reach::Loopback {
+            listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
+        let mut command = rig::command(std::env::current_exe()?);
+        command.args(["upstream", "--listen", &listen.to_string()]);
+        command.args(color.map(|color| format!("--color={color}")));
+        let process = Running(placement.spawn_load(&mut command)?);
+        rig::wait_until("an upstream that listens", || Ok(TcpStream::connect(address).is_ok()))?;
+        Ok(Self { address, _process: process })
     }
 }
 
