@@ -6,7 +6,8 @@
 //! [`compare`] runs the rounds, [`report`] prints them and [`chart`] draws them, [`proxy`] starts a
 //! [`peer`], [`load`] loads it (with `wrk`, or with [`generator`]), [`upstream`] is the app behind it,
 //! [`rig`] places processes, [`cpu`] and [`memory`] read what they used. [`probes`] measures the
-//! controller alone, [`drill`] what clients see of many flips.
+//! controller alone, [`drill`] what clients see of many flips, [`instructions`] compares the counts of
+//! the benches in `benches/`.
 
 pub mod case;
 pub mod chart;
@@ -18,6 +19,7 @@ pub mod drill;
 pub mod fleet;
 pub mod generator;
 pub mod idle;
+pub mod instructions;
 pub mod load;
 pub mod memory;
 pub mod peer;

@@ -34,6 +34,8 @@
 //! The upper layers come first; a module uses only what stands below it, and a test sees to that.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod link;

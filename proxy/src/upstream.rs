@@ -14,7 +14,11 @@ mod h1;
 mod reply;
 
 pub(crate) use self::connection::{Connection, Home, Returned, keepalive};
-pub(crate) use self::h1::{ResponseBody, exchange};
 #[cfg(any(fuzzing, test))]
-pub(crate) use self::h1::{fuzzing, write_head};
+pub(crate) use self::h1::fuzzing;
+#[cfg(feature = "bench")]
+pub(crate) use self::h1::parse_answer;
+#[cfg(any(fuzzing, test, feature = "bench"))]
+pub(crate) use self::h1::write_head;
+pub(crate) use self::h1::{ResponseBody, exchange};
 pub(crate) use self::reply::{Failure, Progress, Reply, RequestBody, Stage, Watch};

@@ -2,7 +2,7 @@
 
 mod connection;
 mod delivery;
-mod encoder;
+pub(crate) mod encoder;
 pub(crate) mod head;
 mod linger;
 mod responder;

@@ -1,0 +1,278 @@
+//! The rooms of a request's way one by one, for the benches that count instructions. Compiled for
+//! them alone.
+
+use std::convert::identity;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use crate::downstream::h1::encoder::{self, Encoder};
+use crate::downstream::h1::head::{self, HeadParser};
+use crate::exchange::record::{Record, Turn};
+use crate::exchange::response_body::Body;
+use crate::message::decoder::{Decoder, Framing, Piece};
+use crate::message::forwarded::{Origin, Peer, RequestIds, Scheme};
+use crate::message::headers::Outgoing;
+use crate::message::validate::validate;
+use crate::metrics::access_log;
+use crate::metrics::counters::Registry;
+use crate::pool::balance::{Traits, choose};
+use crate::pool::compile::Table;
+use crate::pool::view::{Lease, View};
+use crate::table::{
+    Balance, Color, EndpointId, EndpointSpec, Generation, HostPattern, Limits, Policy, PoolSpec,
+    RouteSpec, ServiceName, ServiceSpec, TableSpec, Timeouts,
+};
+use crate::upstream::{parse_answer, write_head};
+use crate::worker::admission::Limiter;
+use crate::worker::{Shared, Worker, WorkerSlot};
+
+/// Goes through a room once with each call; everything it needs is ready.
+pub type Room = Box<dyn FnMut()>;
+
+/// From the bytes of a client's connection to a request head.
+#[must_use]
+pub fn parse_request(bytes: &'static [u8]) -> Room {
+    let (mut parser, mut buffer, limits) =
+        (HeadParser::default(), BytesMut::new(), Limits::default());
+    Box::new(move || {
+        buffer.extend_from_slice(bytes);
+        assert!(black_box(parser.parse(&mut buffer, &limits)).is_ok_and(|head| head.is_some()));
+    })
+}
+
+/// The rules of request heads.
+#[must_use]
+pub fn validate_request(bytes: &'static [u8]) -> Room {
+    let (parts, limits) = (request(bytes).parts, Limits::default());
+    Box::new(move || assert!(black_box(validate(&parts, &limits)).is_ok()))
+}
+
+/// From host and path to a service, where there are so many hosts; each call asks for another.
+#[must_use]
+pub fn find_route(hosts: usize) -> Room {
+    let worker = worker(hosts, 1);
+    let view = worker.view();
+    let hosts: Vec<_> = (0..hosts).map(|nth| format!("s{nth}.test")).collect();
+    let mut turn = 0;
+    Box::new(move || {
+        let host = hosts.get(turn % hosts.len()).map_or("", String::as_str);
+        turn += 7; // no divisor of the number of hosts: all of them come
+        assert!(black_box(view.route(host, "/api/items")).is_some());
+    })
+}
+
+/// A lease on one of so many endpoints, by the default policy, and its end.
+#[must_use]
+pub fn choose_endpoint(endpoints: usize) -> Room {
+    let worker = worker(1, endpoints);
+    let view = worker.view();
+    let headers = HeaderMap::new();
+    Box::new(move || assert!(black_box(lease(&worker, &view, &headers)).is_some()))
+}
+
+/// The head that goes upstream, with the fields that are ours.
+#[must_use]
+pub fn write_request(bytes: &'static [u8]) -> Room {
+    let head::Head { parts, framing, .. } = request(bytes);
+    let (peer, ids) = (Peer::new(SocketAddr::new(CLIENT, 40_000), Scheme::Http), RequestIds::new());
+    let endpoint = SocketAddr::new(CLIENT, 8000);
+    let (mut out, limits) = (Vec::new(), Limits::default());
+    let Ok(valid) = validate(&parts, &limits) else { panic!("a head against the rules") };
+    let (target, authority) = (valid.target.into_owned(), valid.authority.map(str::to_owned));
+    Box::new(move || {
+        let origin = Origin::new(&peer, &parts.headers, &[], &ids, SystemTime::UNIX_EPOCH);
+        let outgoing = Outgoing {
+            target: &target,
+            authority: authority.as_deref(),
+            host: None,
+            origin: &origin,
+            upgrade: None,
+            trusted: false,
+        };
+        out.clear();
+        write_head(&mut out, &parts, &outgoing, endpoint, framing, false);
+        black_box(&out);
+    })
+}
+
+/// From the bytes of an upstream's connection to the head of an answer.
+#[must_use]
+pub fn parse_response(bytes: &'static [u8]) -> Room {
+    let mut buffer = BytesMut::new();
+    Box::new(move || {
+        buffer.extend_from_slice(bytes);
+        assert!(black_box(parse_answer(&mut buffer)).is_some());
+    })
+}
+
+/// The head that goes to the client.
+#[must_use]
+pub fn write_response(bytes: &'static [u8]) -> Room {
+    let Some(head) = parse_answer(&mut BytesMut::from(bytes)) else {
+        panic!("no head of an answer")
+    };
+    let (body, mut out) = (Body::own(vec![b'x'; 1024]), Vec::new());
+    let asked = encoder::Asked::new(&Method::GET, Version::HTTP_11, true);
+    Box::new(move || {
+        out.clear();
+        let date = b"Sun, 22 Nov 2026 10:00:00 GMT";
+        black_box(Encoder::begin(&mut out, &head, &body, asked, date));
+    })
+}
+
+/// The whole of a body whose length was said.
+#[must_use]
+pub fn decode_length(bytes: &'static [u8]) -> Room {
+    decode(bytes, Framing::Length(bytes.len() as u64))
+}
+
+/// The whole of a body in chunks.
+#[must_use]
+pub fn decode_chunked(bytes: &'static [u8]) -> Room {
+    decode(bytes, Framing::Chunked)
+}
+
+fn decode(bytes: &'static [u8], framing: Framing) -> Room {
+    let mut buffer = BytesMut::new();
+    Box::new(move || {
+        let mut decoder = Decoder::new(framing);
+        buffer.extend_from_slice(bytes);
+        loop {
+            match black_box(decoder.decode(&mut buffer)) {
+                Ok(Piece::Data(_) | Piece::Trailers(_)) => {}
+                Ok(Piece::End) => break,
+                Ok(Piece::More) | Err(_) => panic!("no whole body"),
+            }
+        }
+    })
+}
+
+/// What is written down of a request from its start to its end while there is no access log, and the
+/// lease on the only endpoint that it owns.
+#[must_use]
+pub fn record_request() -> Room {
+    let worker = worker(1, 1);
+    let view = worker.view();
+    let Some(service) = view.services.first().map(|service| Rc::clone(&service.settings)) else {
+        panic!("no service");
+    };
+    Box::new(move || {
+        let mut record = Record::start(&worker, || panic!("there is no log"));
+        record.routed(&service);
+        let Some(lease) = lease(&worker, &view, &HeaderMap::new()) else { panic!("no endpoint") };
+        record.attempt(lease);
+        record.answered_by_app(StatusCode::OK, &Turn::default());
+        record.finish(1024);
+    })
+}
+
+fn lease(worker: &Worker, view: &View, headers: &HeaderMap) -> Option<Lease> {
+    let traits = Traits { client: CLIENT, headers, target: "/api/items" };
+    choose(view.services.first()?, &traits, &[], &worker.dice, NOW)
+}
+
+fn request(bytes: &[u8]) -> head::Head {
+    let head = HeadParser::default().parse(&mut BytesMut::from(bytes), &Limits::default());
+    let Some(head) = head.ok().and_then(identity) else { panic!("no head of a request") };
+    head
+}
+
+/// A worker with a view of a table of so many services, each with a host of its own.
+fn worker(services: usize, endpoints: usize) -> Rc<Worker> {
+    let registry = Registry::new(1);
+    let table = Table::compile(table(services, endpoints), &Table::default(), &registry);
+    let (Ok(draft), Ok(access_log), Ok(limiter)) =
+        (table, access_log::Sender::start(), Limiter::start())
+    else {
+        panic!("no worker");
+    };
+    let shared = Shared {
+        table: ArcSwap::from_pointee(draft.publish()),
+        registry,
+        access_log,
+        started: Instant::now(),
+        trim: None,
+        slots: vec![Arc::new(WorkerSlot::new(1))],
+        limiter,
+        addresses: Vec::new(),
+    };
+    Worker::new(0, Arc::new(shared))
+}
+
+fn table(services: usize, endpoints: usize) -> TableSpec {
+    let name = |nth| -> ServiceName {
+        let Ok(name) = format!("s{nth}").parse() else { panic!("no name") };
+        name
+    };
+    let route = |nth| RouteSpec {
+        host: HostPattern::Exact(format!("s{nth}.test")),
+        path: "/".to_owned(),
+        strip_prefix: false,
+        service: name(nth),
+    };
+    let endpoint = |nth: usize| EndpointSpec {
+        id: EndpointId::from(format!("c{nth}").as_str()),
+        address: SocketAddr::new(CLIENT, 8000),
+        weight: 1,
+        up: true,
+    };
+    let service = |nth| ServiceSpec {
+        name: name(nth),
+        pools: vec![PoolSpec {
+            color: Color::Blue,
+            weight: 1,
+            endpoints: (0..endpoints).map(endpoint).collect(),
+        }],
+        balance: Balance::default(),
+        host: None,
+        max_body: None,
+        timeouts: Timeouts::default(),
+        pause: None,
+    };
+    TableSpec {
+        generation: Generation(1),
+        routes: (0..services).map(route).collect(),
+        services: (0..services).map(service).collect(),
+        policy: Policy::default(),
+    }
+}
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const NOW: Duration = Duration::from_secs(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n";
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n";
+
+    #[test]
+    fn every_room_can_be_gone_through_again_and_again() {
+        let rooms = [
+            parse_request(REQUEST),
+            validate_request(REQUEST),
+            find_route(1),
+            find_route(20),
+            choose_endpoint(1),
+            choose_endpoint(10),
+            write_request(REQUEST),
+            parse_response(RESPONSE),
+            write_response(RESPONSE),
+            decode_length(b"body"),
+            decode_chunked(b"4\r\nbody\r\n0\r\n\r\n"),
+            record_request(),
+        ];
+        for mut room in rooms {
+            room();
+            room();
+        }
+    }
+}
