@@ -1,7 +1,7 @@
 //! The rooms of a request's way one by one, for the benches that count instructions. Compiled for
 //! them alone.
 
-use std::convert::identity;
+use std::fmt::Debug;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -11,9 +11,15 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode, Version};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{self, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
 
 use crate::downstream::h1::encoder::{self, Encoder};
 use crate::downstream::h1::head::{self, HeadParser};
+use crate::downstream::listener;
 use crate::exchange::record::{Record, Turn};
 use crate::exchange::response_body::Body;
 use crate::message::decoder::{Decoder, Framing, Piece};
@@ -31,7 +37,7 @@ use crate::table::{
 };
 use crate::upstream::{parse_answer, write_head};
 use crate::worker::admission::Limiter;
-use crate::worker::{Shared, Worker, WorkerSlot};
+use crate::worker::{Nudge, Shared, Worker, WorkerSlot};
 
 /// Goes through a room once with each call; everything it needs is ready.
 pub type Room = Box<dyn FnMut()>;
@@ -57,7 +63,7 @@ pub fn validate_request(bytes: &'static [u8]) -> Room {
 /// From host and path to a service, where there are so many hosts; each call asks for another.
 #[must_use]
 pub fn find_route(hosts: usize) -> Room {
-    let worker = worker(hosts, 1);
+    let worker = worker(table(hosts, 1, APP));
     let view = worker.view();
     let hosts: Vec<_> = (0..hosts).map(|nth| format!("s{nth}.test")).collect();
     let mut turn = 0;
@@ -71,7 +77,7 @@ pub fn find_route(hosts: usize) -> Room {
 /// A lease on one of so many endpoints, by the default policy, and its end.
 #[must_use]
 pub fn choose_endpoint(endpoints: usize) -> Room {
-    let worker = worker(1, endpoints);
+    let worker = worker(table(1, endpoints, APP));
     let view = worker.view();
     let headers = HeaderMap::new();
     Box::new(move || assert!(black_box(lease(&worker, &view, &headers)).is_some()))
@@ -82,9 +88,8 @@ pub fn choose_endpoint(endpoints: usize) -> Room {
 pub fn write_request(bytes: &'static [u8]) -> Room {
     let head::Head { parts, framing, .. } = request(bytes);
     let (peer, ids) = (Peer::new(SocketAddr::new(CLIENT, 40_000), Scheme::Http), RequestIds::new());
-    let endpoint = SocketAddr::new(CLIENT, 8000);
     let (mut out, limits) = (Vec::new(), Limits::default());
-    let Ok(valid) = validate(&parts, &limits) else { panic!("a head against the rules") };
+    let valid = sure(validate(&parts, &limits));
     let (target, authority) = (valid.target.into_owned(), valid.authority.map(str::to_owned));
     Box::new(move || {
         let origin = Origin::new(&peer, &parts.headers, &[], &ids, SystemTime::UNIX_EPOCH);
@@ -97,7 +102,7 @@ pub fn write_request(bytes: &'static [u8]) -> Room {
             trusted: false,
         };
         out.clear();
-        write_head(&mut out, &parts, &outgoing, endpoint, framing, false);
+        write_head(&mut out, &parts, &outgoing, APP, framing, false);
         black_box(&out);
     })
 }
@@ -158,7 +163,7 @@ fn decode(bytes: &'static [u8], framing: Framing) -> Room {
 /// lease on the only endpoint that it owns.
 #[must_use]
 pub fn record_request() -> Room {
-    let worker = worker(1, 1);
+    let worker = worker(table(1, 1, APP));
     let view = worker.view();
     let Some(service) = view.services.first().map(|service| Rc::clone(&service.settings)) else {
         panic!("no service");
@@ -178,39 +183,109 @@ fn lease(worker: &Worker, view: &View, headers: &HeaderMap) -> Option<Lease> {
     choose(view.services.first()?, &traits, &[], &worker.dice, NOW)
 }
 
-fn request(bytes: &[u8]) -> head::Head {
-    let head = HeadParser::default().parse(&mut BytesMut::from(bytes), &Limits::default());
-    let Some(head) = head.ok().and_then(identity) else { panic!("no head of a request") };
-    head
+/// A request on a kept-alive connection to a worker, from there to an app, and the answer back: with
+/// what client, app and runtime take. The body of the answer has 1 KiB.
+#[must_use]
+pub fn whole_exchange(request: &'static [u8], answer: &'static [u8]) -> Room {
+    exchange(request, answer, |app| {
+        let mut table = table(1, 1, app);
+        table.routes.iter_mut().for_each(|route| route.host = HostPattern::Any);
+        let worker = worker(table);
+        let socket = sure(std::net::TcpListener::bind(LOOPBACK));
+        let address = sure(socket.local_addr());
+        listener::prepare(&socket);
+        spawn_local(listener::serve(Rc::clone(&worker), 0, socket));
+        let (nudge, nudges) = mpsc::unbounded_channel();
+        sure(nudge.send(Nudge::Table));
+        spawn_local(async move { worker.run(nudges, Duration::ZERO).await });
+        (address, Some(nudge))
+    })
 }
 
-/// A worker with a view of a table of so many services, each with a host of its own.
-fn worker(services: usize, endpoints: usize) -> Rc<Worker> {
+/// The same without a worker: what client, app and runtime take.
+#[must_use]
+pub fn direct_exchange(request: &'static [u8], answer: &'static [u8]) -> Room {
+    exchange(request, answer, |app| (app, None))
+}
+
+/// `front` is given the address of the app, and gives the one to ask. A worker lives as long as
+/// there is somebody to nudge it.
+fn exchange(
+    request: &'static [u8],
+    answer: &'static [u8],
+    front: impl FnOnce(SocketAddr) -> (SocketAddr, Option<mpsc::UnboundedSender<Nudge>>),
+) -> Room {
+    let options = LocalOptions::default();
+    let runtime = sure(runtime::Builder::new_current_thread().enable_all().build_local(options));
+    let (mut client, nudge) = runtime.block_on(async {
+        let app = sure(TcpListener::bind(LOOPBACK).await);
+        let (address, nudge) = front(sure(app.local_addr()));
+        spawn_local(be_an_app(app, answer));
+        (sure(TcpStream::connect(address).await), nudge)
+    });
+    let mut got = Vec::new();
+    Box::new(move || {
+        assert!(nudge.as_ref().is_none_or(|nudge| !nudge.is_closed()), "the worker has ended");
+        got.clear();
+        runtime.block_on(async {
+            sure(client.write_all(request).await);
+            while !is_whole(&got) {
+                let read = sure(client.read_buf(&mut got).await);
+                assert!(read > 0 && got.starts_with(b"HTTP/1.1 200"), "{}", got.escape_ascii());
+            }
+        });
+    })
+}
+
+async fn be_an_app(listener: TcpListener, head: &[u8]) {
+    let answer = [head, &[b'x'; ANSWER_BYTES]].concat();
+    let (mut stream, _) = sure(listener.accept().await);
+    let mut request = Vec::new();
+    while sure(stream.read_buf(&mut request).await) > 0 {
+        if request.ends_with(b"\r\n\r\n") {
+            request.clear();
+            sure(stream.write_all(&answer).await);
+        }
+    }
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let end = memchr::memmem::find(answer, b"\r\n\r\n");
+    end.is_some_and(|end| answer.len() == end + 4 + ANSWER_BYTES)
+}
+
+fn sure<T, E: Debug>(result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn request(bytes: &[u8]) -> head::Head {
+    let head = HeadParser::default().parse(&mut BytesMut::from(bytes), &Limits::default());
+    sure(sure(head).ok_or("half a head"))
+}
+
+/// A worker that sees this table.
+fn worker(table: TableSpec) -> Rc<Worker> {
     let registry = Registry::new(1);
-    let table = Table::compile(table(services, endpoints), &Table::default(), &registry);
-    let (Ok(draft), Ok(access_log), Ok(limiter)) =
-        (table, access_log::Sender::start(), Limiter::start())
-    else {
-        panic!("no worker");
-    };
+    let draft = sure(Table::compile(table, &Table::default(), &registry));
     let shared = Shared {
         table: ArcSwap::from_pointee(draft.publish()),
         registry,
-        access_log,
+        access_log: sure(access_log::Sender::start()),
         started: Instant::now(),
         trim: None,
         slots: vec![Arc::new(WorkerSlot::new(1))],
-        limiter,
+        limiter: sure(Limiter::start()),
         addresses: Vec::new(),
     };
     Worker::new(0, Arc::new(shared))
 }
 
-fn table(services: usize, endpoints: usize) -> TableSpec {
-    let name = |nth| -> ServiceName {
-        let Ok(name) = format!("s{nth}").parse() else { panic!("no name") };
-        name
-    };
+/// So many services, each with a host of its own and so many endpoints.
+fn table(services: usize, endpoints: usize, address: SocketAddr) -> TableSpec {
+    let name = |nth| -> ServiceName { sure(format!("s{nth}").parse()) };
     let route = |nth| RouteSpec {
         host: HostPattern::Exact(format!("s{nth}.test")),
         path: "/".to_owned(),
@@ -219,7 +294,7 @@ fn table(services: usize, endpoints: usize) -> TableSpec {
     };
     let endpoint = |nth: usize| EndpointSpec {
         id: EndpointId::from(format!("c{nth}").as_str()),
-        address: SocketAddr::new(CLIENT, 8000),
+        address,
         weight: 1,
         up: true,
     };
@@ -245,6 +320,10 @@ fn table(services: usize, endpoints: usize) -> TableSpec {
 }
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+/// The address of the app, where nobody asks it.
+const APP: SocketAddr = SocketAddr::new(CLIENT, 8000);
+const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+const ANSWER_BYTES: usize = 1024;
 const NOW: Duration = Duration::from_secs(100);
 
 #[cfg(test)]
@@ -252,7 +331,7 @@ mod tests {
     use super::*;
 
     const REQUEST: &[u8] = b"GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n";
-    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n";
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n";
 
     #[test]
     fn every_room_can_be_gone_through_again_and_again() {
@@ -269,6 +348,8 @@ mod tests {
             decode_length(b"body"),
             decode_chunked(b"4\r\nbody\r\n0\r\n\r\n"),
             record_request(),
+            direct_exchange(REQUEST, RESPONSE),
+            whole_exchange(REQUEST, RESPONSE),
         ];
         for mut room in rooms {
             room();

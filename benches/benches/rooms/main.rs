@@ -46,6 +46,10 @@ fn warm(mut room: Room) -> Room {
 #[bench::decode_length(warm(bench::decode_length(BODY)))]
 #[bench::decode_chunked(warm(bench::decode_chunked(CHUNKED_BODY)))]
 #[bench::record_request(warm(bench::record_request()))]
+#[bench::direct_exchange_small(warm(bench::direct_exchange(SMALL_REQUEST, SHORT_RESPONSE)))]
+#[bench::direct_exchange_browser(warm(bench::direct_exchange(BROWSER_REQUEST, LONG_RESPONSE)))]
+#[bench::whole_exchange_small(warm(bench::whole_exchange(SMALL_REQUEST, SHORT_RESPONSE)))]
+#[bench::whole_exchange_browser(warm(bench::whole_exchange(BROWSER_REQUEST, LONG_RESPONSE)))]
 fn room(mut room: Room) -> Room {
     for _ in 0..TURNS {
         black_box(&mut room)();

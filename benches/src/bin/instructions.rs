@@ -54,10 +54,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         return Ok(true);
     }
     for room in &comparison.broken {
-        println!(
-            "{room}: more than {} % above the committed count, or not on both sides",
-            arguments.at_most
-        );
+        let percent = arguments.at_most;
+        println!("{room}: more than {percent} % above the committed count, or not on both sides");
+    }
+    if !comparison.broken.is_empty() {
+        println!("where that is meant: -- --write");
     }
     Ok(comparison.broken.is_empty())
 }
