@@ -30,14 +30,16 @@ use crate::metrics::access_log;
 use crate::metrics::counters::Registry;
 use crate::pool::balance::{Traits, choose};
 use crate::pool::compile::Table;
-use crate::pool::view::{Lease, View};
+use crate::pool::lease::Lease;
 use crate::table::{
     Balance, Color, EndpointId, EndpointSpec, Generation, HostPattern, Limits, Policy, PoolSpec,
     RouteSpec, ServiceName, ServiceSpec, TableSpec, Timeouts,
 };
 use crate::upstream::{parse_answer, write_head};
+use crate::worker::Worker;
 use crate::worker::admission::Limiter;
-use crate::worker::{Nudge, Shared, Worker, WorkerSlot};
+use crate::worker::run::{self, Command};
+use crate::worker::shared::{Shared, WorkerSlot};
 
 /// Goes through a room once with each call; everything it needs is ready.
 pub type Room = Box<dyn FnMut()>;
@@ -64,13 +66,12 @@ pub fn validate_request(bytes: &'static [u8]) -> Room {
 #[must_use]
 pub fn find_route(hosts: usize) -> Room {
     let worker = worker(table(hosts, 1, APP));
-    let view = worker.view();
     let hosts: Vec<_> = (0..hosts).map(|nth| format!("s{nth}.test")).collect();
     let mut turn = 0;
     Box::new(move || {
         let host = hosts.get(turn % hosts.len()).map_or("", String::as_str);
         turn += 7; // no divisor of the number of hosts: all of them come
-        assert!(black_box(view.route(host, "/api/items")).is_some());
+        worker.with_view(|view| assert!(black_box(view.route(host, "/api/items")).is_some()));
     })
 }
 
@@ -78,9 +79,8 @@ pub fn find_route(hosts: usize) -> Room {
 #[must_use]
 pub fn choose_endpoint(endpoints: usize) -> Room {
     let worker = worker(table(1, endpoints, APP));
-    let view = worker.view();
     let headers = HeaderMap::new();
-    Box::new(move || assert!(black_box(lease(&worker, &view, &headers)).is_some()))
+    Box::new(move || assert!(black_box(lease(&worker, &headers)).is_some()))
 }
 
 /// The head that goes upstream, with the fields that are ours.
@@ -164,23 +164,22 @@ fn decode(bytes: &'static [u8], framing: Framing) -> Room {
 #[must_use]
 pub fn record_request() -> Room {
     let worker = worker(table(1, 1, APP));
-    let view = worker.view();
-    let Some(service) = view.services.first().map(|service| Rc::clone(&service.settings)) else {
-        panic!("no service");
-    };
+    let service =
+        worker.with_view(|view| view.services.first().map(|service| Rc::clone(&service.context)));
+    let service = sure(service.ok_or("no service"));
     Box::new(move || {
         let mut record = Record::start(&worker, || panic!("there is no log"));
         record.routed(&service);
-        let Some(lease) = lease(&worker, &view, &HeaderMap::new()) else { panic!("no endpoint") };
+        let Some(lease) = lease(&worker, &HeaderMap::new()) else { panic!("no endpoint") };
         record.attempt(lease);
         record.answered_by_app(StatusCode::OK, &Turn::default());
         record.finish(1024);
     })
 }
 
-fn lease(worker: &Worker, view: &View, headers: &HeaderMap) -> Option<Lease> {
+fn lease(worker: &Worker, headers: &HeaderMap) -> Option<Lease> {
     let traits = Traits { client: CLIENT, headers, target: "/api/items" };
-    choose(view.services.first()?, &traits, &[], &worker.dice, NOW)
+    worker.with_view(|view| choose(view.services.first()?, &traits, &[], &worker.dice, NOW))
 }
 
 /// A request on a kept-alive connection to a worker, from there to an app, and the answer back: with
@@ -195,10 +194,10 @@ pub fn whole_exchange(request: &'static [u8], answer: &'static [u8]) -> Room {
         let address = sure(socket.local_addr());
         listener::prepare(&socket);
         spawn_local(listener::serve(Rc::clone(&worker), 0, socket));
-        let (nudge, nudges) = mpsc::unbounded_channel();
-        sure(nudge.send(Nudge::Table));
-        spawn_local(async move { worker.run(nudges, Duration::ZERO).await });
-        (address, Some(nudge))
+        let (sender, commands) = mpsc::unbounded_channel();
+        sure(sender.send(Command::Table));
+        spawn_local(async move { run::run(&worker, commands, Duration::ZERO).await });
+        (address, Some(sender))
     })
 }
 
@@ -209,23 +208,23 @@ pub fn direct_exchange(request: &'static [u8], answer: &'static [u8]) -> Room {
 }
 
 /// `front` is given the address of the app, and gives the one to ask. A worker lives as long as
-/// there is somebody to nudge it.
+/// its sender of commands.
 fn exchange(
     request: &'static [u8],
     answer: &'static [u8],
-    front: impl FnOnce(SocketAddr) -> (SocketAddr, Option<mpsc::UnboundedSender<Nudge>>),
+    front: impl FnOnce(SocketAddr) -> (SocketAddr, Option<mpsc::UnboundedSender<Command>>),
 ) -> Room {
     let options = LocalOptions::default();
     let runtime = sure(runtime::Builder::new_current_thread().enable_all().build_local(options));
-    let (mut client, nudge) = runtime.block_on(async {
+    let (mut client, sender) = runtime.block_on(async {
         let app = sure(TcpListener::bind(LOOPBACK).await);
-        let (address, nudge) = front(sure(app.local_addr()));
+        let (address, sender) = front(sure(app.local_addr()));
         spawn_local(be_an_app(app, answer));
-        (sure(TcpStream::connect(address).await), nudge)
+        (sure(TcpStream::connect(address).await), sender)
     });
     let mut got = Vec::new();
     Box::new(move || {
-        assert!(nudge.as_ref().is_none_or(|nudge| !nudge.is_closed()), "the worker has ended");
+        assert!(sender.as_ref().is_none_or(|sender| !sender.is_closed()), "the worker has ended");
         got.clear();
         runtime.block_on(async {
             sure(client.write_all(request).await);
@@ -277,7 +276,7 @@ fn worker(table: TableSpec) -> Rc<Worker> {
         started: Instant::now(),
         trim: None,
         slots: vec![Arc::new(WorkerSlot::new(1))],
-        limiter: sure(Limiter::start()),
+        limiter: Limiter::start(),
         addresses: Vec::new(),
     };
     Worker::new(0, Arc::new(shared))
