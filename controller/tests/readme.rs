@@ -67,8 +67,7 @@ fn every_metric_is_told_and_exists() {
 
 #[test]
 fn every_reason_is_told_and_exists() {
-    let source = include_str!("../../proxy/src/error.rs").to_owned();
-    let known = arms(&(source + include_str!("../../proxy/src/reject.rs")));
+    let known = arms(include_str!("../../proxy/src/message/reason.rs"));
     assert_eq!(first_column("When Cutover answers itself"), known);
 }
 
@@ -94,7 +93,7 @@ fn every_route_and_code_is_told_and_exists() {
 
 #[test]
 fn every_field_of_the_access_log_is_told_and_exists() {
-    let source = include_str!("../../proxy/src/log_line.rs");
+    let source = include_str!("../../proxy/src/metrics/log_line.rs");
     let known: BTreeSet<_> = ["out.text(\"", "out.number(\"", "out.millis(\""]
         .iter()
         .flat_map(|call| source.split(call).skip(1))

@@ -28,7 +28,8 @@ use crate::message::headers::Outgoing;
 use crate::message::validate::validate;
 use crate::metrics::access_log;
 use crate::metrics::counters::Registry;
-use crate::pool::balance::{Traits, choose};
+use crate::pool::balance::choose;
+use crate::pool::balance_key::BalanceKey;
 use crate::pool::compile::Table;
 use crate::pool::lease::Lease;
 use crate::table::{
@@ -178,8 +179,8 @@ pub fn record_request() -> Room {
 }
 
 fn lease(worker: &Worker, headers: &HeaderMap) -> Option<Lease> {
-    let traits = Traits { client: CLIENT, headers, target: "/api/items" };
-    worker.with_view(|view| choose(view.services.first()?, &traits, &[], &worker.dice, NOW))
+    let key = BalanceKey { client: CLIENT, headers, target: "/api/items" };
+    worker.with_view(|view| choose(view.services.first()?, &key, &[], &worker.random, NOW))
 }
 
 /// A request on a kept-alive connection to a worker, from there to an app, and the answer back: with

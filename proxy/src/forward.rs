@@ -20,7 +20,7 @@ use crate::exchange::record::{Record, Turn};
 use crate::exchange::request_body::{BodyError, RequestBody};
 use crate::message::headers::Outgoing;
 use crate::message::reason::Reason;
-use crate::pool::balance::Traits;
+use crate::pool::balance_key::BalanceKey;
 use crate::pool::binding::Bound;
 use crate::pool::lease::Lease;
 use crate::pool::view::endpoint::EndpointView;
@@ -33,7 +33,7 @@ pub(crate) struct Forward<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) parts: &'a Parts,
     pub(crate) outgoing: Outgoing<'a>,
-    pub(crate) traits: Traits<'a>,
+    pub(crate) key: BalanceKey<'a>,
     /// The connection that serves this client alone; of use only where it leads to.
     pub(crate) bound: Option<Bound>,
     /// Keeps the lease of the attempt under way, and of the one that answered.
@@ -106,11 +106,11 @@ impl Forward<'_> {
         };
         loop {
             let (method, last) = (&self.parts.method, attempts.last);
-            let lease = seeker.lease(method, &self.traits, &mut attempts.tried, last).await?;
+            let lease = seeker.lease(method, &self.key, &mut attempts.tried, last).await?;
             let lease = self.record.attempt(lease);
             let bound = self.bound.take_if(|bound| Rc::ptr_eq(&bound.endpoint, &lease.endpoint));
             let connected = match bound {
-                Some(bound) => Ok(Connected { connection: bound.connection, trial: None }),
+                Some(bound) => Ok(Connected { connection: bound.connection, slot: None }),
                 None => connect(self.worker, lease, attempts.fresh_only).await,
             };
             let failed = match connected {
@@ -155,7 +155,7 @@ impl Forward<'_> {
     /// One exchange on one connection, under its deadlines.
     async fn attempt(
         &mut self,
-        Connected { connection, trial }: Connected,
+        Connected { connection, slot }: Connected,
         body: &mut Option<RequestBody>,
         interim: &mut dyn FnMut(StatusCode, &HeaderMap),
     ) -> Result<Answered, Fault> {
@@ -164,8 +164,8 @@ impl Forward<'_> {
         };
         let mut turn = Turn::default();
         let reply = self.exchange(lease, connection, body, interim, &mut turn).await?;
-        if let Some(trial) = trial {
-            trial.pass();
+        if let Some(slot) = slot {
+            slot.answered();
         }
         lease.endpoint.shared.note_success();
         let answered = match reply {

@@ -20,7 +20,7 @@ use crate::message::headers::Outgoing;
 use crate::message::reason::Reason;
 use crate::message::validate::{Validated, validate};
 use crate::metrics::log_line::LogLine;
-use crate::pool::balance::Traits;
+use crate::pool::balance_key::BalanceKey;
 use crate::pool::binding::Bound;
 use crate::pool::view::View;
 use crate::upstream::ResponseBody;
@@ -67,7 +67,7 @@ pub(crate) async fn handle(
             upgrade: head.upgrade,
             trusted: origin.is_trusted,
         },
-        traits: traits(&parts, &head, &origin),
+        key: balance_key(&parts, &head, &origin),
         bound,
         record: &mut record,
     };
@@ -125,13 +125,13 @@ fn admit<'r>(
     let mut seeker = Seeker::new(worker, &service.context, record.started());
     let bound = exchange.binding.get().and_then(|binding| binding.take());
     let endpoint = bound.as_ref().map(|bound| &bound.endpoint);
-    seeker.look_first(view, &parts.method, &traits(parts, &head, &origin), endpoint);
+    seeker.look_first(view, &parts.method, &balance_key(parts, &head, &origin), endpoint);
     Ok(Admitted { head, origin, stripped, body, seeker, bound, record })
 }
 
 /// What the choice of an endpoint may depend on.
-fn traits<'a>(parts: &'a Parts, head: &'a Validated<'_>, origin: &Origin) -> Traits<'a> {
-    Traits { client: origin.client, headers: &parts.headers, target: &head.target }
+fn balance_key<'a>(parts: &'a Parts, head: &'a Validated<'_>, origin: &Origin) -> BalanceKey<'a> {
+    BalanceKey { client: origin.client, headers: &parts.headers, target: &head.target }
 }
 
 /// Whether an answer gets the deadline of streams: nobody knows its end, or it is long.

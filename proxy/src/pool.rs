@@ -1,6 +1,7 @@
 //! Pools and endpoints, and what a worker and a request keep of them.
 
 pub(crate) mod balance;
+pub(crate) mod balance_key;
 pub(crate) mod binding;
 pub(crate) mod compile;
 mod endpoint;
@@ -11,6 +12,7 @@ pub(crate) mod lease;
 #[expect(clippy::module_inception, reason = "the noun of the folder")]
 mod pool;
 pub(crate) mod ramp;
+pub(crate) mod random;
 mod retry_budget;
 #[cfg(test)]
 mod scale;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::retry::Failed;
 use crate::pool::lease::Lease;
-use crate::pool::ramp::Trial;
+use crate::pool::ramp::RampSlot;
 use crate::time::TICK;
 use crate::upstream::Connection;
 use crate::worker::Worker;
@@ -16,8 +16,8 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) connection: Box<Connection>,
-    /// A new one is on trial until it has answered.
-    pub(crate) trial: Option<Trial>,
+    /// The slot of a new one, until it has answered; an idle one needs none.
+    pub(crate) slot: Option<RampSlot>,
 }
 
 /// An idle connection of this worker, or a new one.
@@ -35,18 +35,18 @@ pub(crate) async fn connect(
     fresh_only: bool,
 ) -> Result<Connected, Failed> {
     let timers = &worker.timers;
-    let trials = &lease.endpoint.trials;
+    let ramp = &lease.endpoint.ramp;
     let mut patience = None;
-    let trial = loop {
+    let slot = loop {
         if !fresh_only && let Some(idle) = lease.take_idle(timers.now()) {
-            return Ok(Connected { connection: idle, trial: None });
+            return Ok(Connected { connection: idle, slot: None });
         }
-        if let Some(trial) = trials.begin() {
-            break trial;
+        if let Some(slot) = ramp.begin() {
+            break slot;
         }
-        if !trials.wait(patience.get_or_insert_with(|| timers.sleep(TICK))).await {
-            if let Some(trial) = trials.begin_late(timers.now()) {
-                break trial;
+        if !ramp.wait(patience.get_or_insert_with(|| timers.sleep(TICK))).await {
+            if let Some(slot) = ramp.begin_late(timers.now()) {
+                break slot;
             }
             patience = Some(timers.sleep(Duration::ZERO));
         }
@@ -70,13 +70,13 @@ pub(crate) async fn connect(
         }
     };
     let error = match connected {
-        Some(Ok(connection)) => return Ok(Connected { connection, trial: Some(trial) }),
+        Some(Ok(connection)) => return Ok(Connected { connection, slot: Some(slot) }),
         Some(Err(error)) => {
             tracing::debug!(endpoint = %lease.endpoint.shared.id, %error, "connect");
             Failed::Refused
         }
         None => Failed::ConnectTimeout,
     };
-    trial.fail();
+    slot.failed();
     Err(error)
 }

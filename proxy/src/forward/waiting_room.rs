@@ -7,7 +7,8 @@ use http::Method;
 
 use crate::message::reason::Reason;
 use crate::metrics::counters::Counter;
-use crate::pool::balance::{Traits, choose, choose_bound, has_other};
+use crate::pool::balance::{choose, choose_bound, has_other};
+use crate::pool::balance_key::BalanceKey;
 use crate::pool::lease::Lease;
 use crate::pool::view::View;
 use crate::pool::view::context::ServiceContext;
@@ -55,10 +56,10 @@ impl Seeker {
         &mut self,
         view: &View,
         method: &Method,
-        traits: &Traits<'_>,
+        key: &BalanceKey<'_>,
         bound: Option<&Rc<EndpointView>>,
     ) {
-        self.first = self.look(view, method, traits, &[], bound).ok();
+        self.first = self.look(view, method, key, &[], bound).ok();
     }
 
     /// Whether the last lease had to wait because there was no endpoint at all, tried or not.
@@ -86,7 +87,7 @@ impl Seeker {
     pub(crate) async fn lease(
         &mut self,
         method: &Method,
-        traits: &Traits<'_>,
+        key: &BalanceKey<'_>,
         tried: &mut Vec<Rc<EndpointView>>,
         failure: Reason,
     ) -> Result<Lease, Reason> {
@@ -99,7 +100,7 @@ impl Seeker {
             // Made before the look, so that a table between the look and the wait is not missed.
             let changed = worker.life.changed();
             let hold = self.service.settings.timeouts.hold;
-            let looked = worker.with_view(|view| self.look(view, method, traits, tried, None));
+            let looked = worker.with_view(|view| self.look(view, method, key, tried, None));
             let (limit, reason, nap) = match looked {
                 Ok(lease) => {
                     self.waiting = None;
@@ -126,7 +127,7 @@ impl Seeker {
         &mut self,
         view: &View,
         method: &Method,
-        traits: &Traits<'_>,
+        key: &BalanceKey<'_>,
         tried: &[Rc<EndpointView>],
         bound: Option<&Rc<EndpointView>>,
     ) -> Result<Lease, Obstacle> {
@@ -138,7 +139,7 @@ impl Seeker {
         }
         bound
             .and_then(|endpoint| choose_bound(service, endpoint))
-            .or_else(|| choose(service, traits, tried, &self.worker.dice, self.worker.uptime()))
+            .or_else(|| choose(service, key, tried, &self.worker.random, self.worker.uptime()))
             .ok_or(Obstacle::NoEndpoint)
     }
 

@@ -1,4 +1,4 @@
-//! How many new connections to an endpoint may be on trial at once.
+//! How many new connections to an endpoint may wait for their first answer at once.
 //!
 //! After a flip every request in flight wants a connection to an app that nobody is connected to.
 //! All at once they overflow its listen queue, and what the kernel drops there comes again after
@@ -12,25 +12,25 @@ use tokio::sync::Notify;
 
 /// One worker's new connections to one endpoint.
 #[derive(Debug, Default)]
-pub(crate) struct Trials {
+pub(crate) struct Ramp {
     open: Cell<usize>,
-    /// Since the last that failed.
-    passed: Cell<usize>,
+    /// Those that have answered since the last that failed.
+    answered: Cell<usize>,
     waiting: Cell<usize>,
     /// The last tick with late ones, and how many it had.
     late: Cell<(u64, usize)>,
     changed: Notify,
 }
 
-impl Trials {
+impl Ramp {
     /// A new connection, if there may be one more.
-    pub(crate) fn begin(self: &Rc<Self>) -> Option<Trial> {
-        (self.open.get() < FIRST + self.passed.get()).then(|| self.open())
+    pub(crate) fn begin(self: &Rc<Self>) -> Option<RampSlot> {
+        (self.open.get() < FIRST + self.answered.get()).then(|| self.open())
     }
 
     /// A new connection for who has waited for long: the app may well answer nothing for minutes.
     /// Those who have waited together go in turns.
-    pub(crate) fn begin_late(self: &Rc<Self>, now: u64) -> Option<Trial> {
+    pub(crate) fn begin_late(self: &Rc<Self>, now: u64) -> Option<RampSlot> {
         let (tick, begun) = self.late.get();
         let begun = if tick == now { begun } else { 0 };
         (begun < LATE).then(|| {
@@ -39,9 +39,9 @@ impl Trials {
         })
     }
 
-    fn open(self: &Rc<Self>) -> Trial {
+    fn open(self: &Rc<Self>) -> RampSlot {
         self.open.set(self.open.get() + 1);
-        Trial(Rc::clone(self))
+        RampSlot(Rc::clone(self))
     }
 
     /// Waits until there is a connection to spare, or may be one more; or until `patience` ends.
@@ -66,25 +66,26 @@ impl Trials {
     }
 }
 
-/// A connection that has answered nothing yet. Dropping it ends the trial without a result.
+/// The slot of a connection that has answered nothing yet. Dropping it frees the slot for another and
+/// says nothing of the endpoint.
 #[derive(Debug)]
-pub(crate) struct Trial(Rc<Trials>);
+pub(crate) struct RampSlot(Rc<Ramp>);
 
-impl Trial {
+impl RampSlot {
     /// It was accepted, and has answered.
-    pub(crate) fn pass(self) {
-        self.0.passed.set(self.0.passed.get() + 1);
+    pub(crate) fn answered(self) {
+        self.0.answered.set(self.0.answered.get() + 1);
         // One for the place of its own that becomes free, one for the new.
         self.0.wake();
     }
 
     /// It was not accepted: from the beginning.
-    pub(crate) fn fail(self) {
-        self.0.passed.set(0);
+    pub(crate) fn failed(self) {
+        self.0.answered.set(0);
     }
 }
 
-impl Drop for Trial {
+impl Drop for RampSlot {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
         self.0.wake();
@@ -120,39 +121,39 @@ mod tests {
 
     #[test]
     fn each_answer_makes_room_for_two_and_a_failure_starts_over() {
-        let trials = Rc::new(Trials::default());
-        let mut open: Vec<Trial> = std::iter::from_fn(|| trials.begin()).collect();
+        let ramp = Rc::new(Ramp::default());
+        let mut open: Vec<RampSlot> = std::iter::from_fn(|| ramp.begin()).collect();
         for expected in [2, 4, 8, 16] {
             assert_eq!(open.len(), expected);
-            open.drain(..).for_each(Trial::pass);
-            open = std::iter::from_fn(|| trials.begin()).collect();
+            open.drain(..).for_each(RampSlot::answered);
+            open = std::iter::from_fn(|| ramp.begin()).collect();
         }
-        open.pop().unwrap().fail();
+        open.pop().unwrap().failed();
         drop(open);
-        assert_eq!(std::iter::from_fn(|| trials.begin()).collect::<Vec<_>>().len(), 2);
+        assert_eq!(std::iter::from_fn(|| ramp.begin()).collect::<Vec<_>>().len(), 2);
     }
 
     #[test]
     fn who_has_waited_for_long_goes_in_turns() {
-        let trials = Rc::new(Trials::default());
+        let ramp = Rc::new(Ramp::default());
         for tick in 1..5 {
-            let late = std::iter::from_fn(|| trials.begin_late(tick)).map(std::mem::forget);
+            let late = std::iter::from_fn(|| ramp.begin_late(tick)).map(std::mem::forget);
             assert_eq!(late.count(), LATE);
         }
-        assert_eq!(trials.open.get(), 4 * LATE);
+        assert_eq!(ramp.open.get(), 4 * LATE);
     }
 
     #[tokio::test]
     async fn who_waits_goes_on_with_an_answer_a_spare_connection_or_when_the_time_is_up() {
-        let trials = Rc::new(Trials::default());
-        assert!(!trials.wait(ready(())).await);
-        let trial = trials.begin().unwrap();
-        let pass = async { trial.pass() };
-        let (again, ()) = tokio::join!(trials.wait(pending()), pass);
+        let ramp = Rc::new(Ramp::default());
+        assert!(!ramp.wait(ready(())).await);
+        let slot = ramp.begin().unwrap();
+        let answer = async { slot.answered() };
+        let (again, ()) = tokio::join!(ramp.wait(pending()), answer);
         assert!(again);
-        let spare = async { trials.wake() };
-        let (again, ()) = tokio::join!(trials.wait(pending()), spare);
+        let spare = async { ramp.wake() };
+        let (again, ()) = tokio::join!(ramp.wait(pending()), spare);
         assert!(again);
-        assert_eq!(trials.waiting.get(), 0);
+        assert_eq!(ramp.waiting.get(), 0);
     }
 }

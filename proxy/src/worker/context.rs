@@ -9,8 +9,8 @@ use super::date::Date;
 use super::lifecycle::{Lifecycle, Phase};
 use super::shared::{Shared, WorkerSlot};
 use crate::message::forwarded::RequestIds;
-use crate::pool::balance::Dice;
 use crate::pool::compile::Table;
+use crate::pool::random::Random;
 use crate::pool::view::View;
 use crate::time::Timers;
 
@@ -20,7 +20,7 @@ pub(crate) struct Worker {
     pub(crate) id: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) timers: Rc<Timers>,
-    pub(crate) dice: Dice,
+    pub(crate) random: Random,
     pub(crate) ids: RequestIds,
     pub(crate) slot: Arc<WorkerSlot>,
     pub(crate) life: Lifecycle,
@@ -36,7 +36,7 @@ impl Worker {
         Rc::new(Self {
             id,
             timers: Rc::new(Timers::new(shared.started)),
-            dice: Dice::new(seed ^ (id as u64) << 32 ^ u64::from(std::process::id())),
+            random: Random::new(seed ^ (id as u64) << 32 ^ u64::from(std::process::id())),
             ids: RequestIds::new(),
             slot: shared.slots.get(id).cloned().unwrap_or_default(),
             life: Lifecycle::default(),

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use crate::metrics::counters::Counter;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::idle::IdleConnections;
-use crate::pool::ramp::Trials;
+use crate::pool::ramp::Ramp;
 use crate::upstream::{Home, Returned};
 
-/// One worker's view of one endpoint: its idle connections, and those on trial.
+/// One worker's view of one endpoint: its idle connections, and how many new ones there may be.
 #[derive(Debug)]
 pub(crate) struct EndpointView {
     /// What all workers share.
     pub(crate) shared: Arc<Endpoint>,
-    pub(crate) trials: Rc<Trials>,
+    pub(crate) ramp: Rc<Ramp>,
     /// This worker's leases.
     pub(crate) load: Arc<Counter>,
     pub(crate) idle: IdleConnections,
@@ -28,7 +28,7 @@ impl EndpointView {
     pub(crate) fn new(shared: &Arc<Endpoint>, worker: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
-            trials: Rc::default(),
+            ramp: Rc::default(),
             load: shared.load(worker),
             idle: IdleConnections::default(),
             retired: Cell::new(false),
@@ -54,7 +54,7 @@ impl Home for EndpointView {
 
     fn keep(&self, returned: Returned, now: u64) {
         if !self.is_retired() && self.idle.put(returned, now) {
-            self.trials.wake();
+            self.ramp.wake();
         }
     }
 }
