@@ -134,9 +134,10 @@ impl Sender {
         self.blocked
     }
 
-    /// Whether the sending may go on behind an answer that came early.
+    /// Whether the body may be taken further behind an answer that came early: not if it was kept back
+    /// for a `100`, since the client may never send it then.
     pub(super) fn can_go_on(&self) -> bool {
-        matches!(self.stage, Stage::Flushing | Stage::Streaming)
+        matches!(self.stage, Stage::Broken(_) | Stage::Flushing | Stage::Streaming)
     }
 
     /// Bytes taken by the kernel, head and framing included.

@@ -108,6 +108,32 @@ fn what_must_not_be_sent_twice_meets_no_connection_that_is_closed_already() {
     });
 }
 
+/// The answer and the reset behind it are there before the next piece of the body is sent.
+#[tokio::test]
+async fn a_body_is_taken_on_behind_an_answer_of_an_upstream_that_takes_no_more() {
+    let (connection, stream) = pair().await;
+    let (feed, body) = Pieces::new(Some(10));
+    let mut body = Some(body);
+    let mut asking = Box::pin(Ask::new(Method::POST).send(connection, &mut body));
+    std::future::poll_fn(|cx| {
+        assert!(asking.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    stream.try_write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly").unwrap();
+    // With the head unread in it, so that the close is a reset.
+    drop(stream);
+    feed.try_send(Ok(Bytes::from_static(b"hello"))).unwrap();
+    let Reply::Response(_, mut answer) = asking.await.unwrap() else { panic!("a response") };
+    assert!(answer.is_uploading());
+    let early = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(early, "early");
+    feed.send(Ok(Bytes::from_static(b"world"))).await.unwrap();
+    drop(feed);
+    std::future::poll_fn(|cx| answer.poll_upload(cx)).await.unwrap();
+    assert!(answer.take_connection().is_none(), "a broken one serves nobody");
+}
+
 /// A body whose first piece comes just as the upstream resets the connection.
 #[derive(Debug)]
 struct Unlucky {
