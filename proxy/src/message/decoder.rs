@@ -177,7 +177,7 @@ pub(crate) fn has_section_end(bytes: &[u8], seen: usize) -> bool {
 }
 
 /// Takes the trailer section and the empty line behind it (RFC 9112 §7.1.2); `None` if it is not
-/// all here. It is parsed when it begins and when it has its end, however many reads lie in between.
+/// all here. It is parsed when it has its end, however many reads it takes.
 fn trailers(input: &mut BytesMut, seen: usize) -> Result<Option<HeaderMap>, Malformed> {
     match input.as_ref() {
         [] | [b'\r'] => return Ok(None),
@@ -185,9 +185,7 @@ fn trailers(input: &mut BytesMut, seen: usize) -> Result<Option<HeaderMap>, Malf
             input.advance(2);
             return Ok(Some(HeaderMap::new()));
         }
-        _ if seen > 1 && input.len() < MAX_TRAILER_BYTES && !has_section_end(input, seen) => {
-            return Ok(None);
-        }
+        _ if input.len() < MAX_TRAILER_BYTES && !has_section_end(input, seen) => return Ok(None),
         _ => {}
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
